@@ -1,0 +1,57 @@
+//! Who wrote what: the [`WriteTracker`] trait and its implementations.
+//!
+//! A tracker knows addresses and pages, nothing of zones, frames or slots. It must not allocate through the heap.
+
+use crate::base::Result;
+use std::ops::Range;
+
+/// The ways to find out which pages were written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TrackerKind {
+    /// userfaultfd asynchronous write-protect over the lanes, harvested by PAGEMAP_SCAN (Linux 6.7 and later).
+    Async,
+    /// mprotect and a SIGSEGV handler over the lanes; works on any Linux.
+    Signal,
+    /// Page-granular: asynchronous write-protect over the dense lane alone. The baseline.
+    Page,
+}
+
+/// Reports which pages were written since they were last armed.
+///
+/// Ranges are byte addresses, page-aligned at both ends. All calls may race with writers on other threads: a
+/// write that completes before `harvest` returns is either visible in memory by then and reported by this harvest, or
+/// reported by the next one. No write is ever reported by neither.
+pub trait WriteTracker: Send + Sync {
+    /// Which kind this is.
+    fn kind(&self) -> TrackerKind;
+
+    /// Whether a write by the kernel, as in `read(2)` into the heap, succeeds and is tracked (otherwise it fails with EFAULT).
+    fn sees_kernel_writes(&self) -> bool;
+
+    /// Starts tracking `range`. Its pages start unarmed: each counts as written until its first harvest, and writing costs nothing.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    ///
+    /// # Safety
+    /// `range` lies in a shared, writable mapping of the heap's working memory that stays mapped until `untrack`.
+    unsafe fn track(&self, range: Range<u64>) -> Result<()>;
+
+    /// Stops tracking `range`; it is plain writable memory afterwards.
+    fn untrack(&self, range: Range<u64>);
+
+    /// Calls `sink` with each range of pages written since it was last armed, in ascending order, and arms them again.
+    /// `range` must be tracked. May report pages that were not written (unbacked ones, or neighbours under pressure), never fewer.
+    ///
+    /// # Errors
+    /// If the operating system refuses. What `sink` has been told is armed already, so the caller must keep it.
+    fn harvest(&self, range: Range<u64>, sink: &mut dyn FnMut(Range<u64>)) -> Result<()>;
+
+    /// Arms all of `range`, whatever was written before.
+    ///
+    /// # Errors
+    /// As for [`WriteTracker::harvest`].
+    fn arm(&self, range: Range<u64>) -> Result<()> {
+        self.harvest(range, &mut |_| ())
+    }
+}

@@ -76,6 +76,13 @@ impl FrameSet {
         })
     }
 
+    /// Adds every member of `other`.
+    pub fn absorb(&mut self, other: &Self) {
+        for frame in other.iter() {
+            self.insert(frame);
+        }
+    }
+
     /// Removes every member, in O(members + capacity / 4096).
     pub fn clear(&mut self) {
         while let Some(word) = self.next_word(0) {
@@ -123,6 +130,9 @@ mod tests {
             prop_assert!(set.iter().map(|f| f.0).eq(model.iter().copied()));
             prop_assert_eq!(set.is_empty(), model.is_empty());
             prop_assert_eq!(set.first().map(|f| f.0), model.first().copied());
+            let mut copy = FrameSet::default();
+            copy.absorb(&set);
+            prop_assert!(copy.iter().eq(set.iter()));
             set.clear();
             prop_assert!(set.is_empty() && set.iter().next().is_none());
         }

@@ -2,6 +2,20 @@
 //!
 //! A tracker knows addresses and pages, nothing of zones, frames or slots. It must not allocate through the heap.
 
+mod choose;
+#[cfg(test)]
+mod conformance;
+#[cfg(not(any(miri, strewn_twin)))]
+mod marks;
+#[cfg(any(miri, strewn_twin))]
+mod shadow;
+#[cfg(not(any(miri, strewn_twin)))]
+mod signal;
+#[cfg(not(any(miri, strewn_twin)))]
+mod uffd;
+
+pub use choose::open;
+
 use crate::base::Result;
 use std::ops::Range;
 

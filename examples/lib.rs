@@ -1,0 +1,1 @@
+//! Programs that keep their data in strewn; see the examples beside this file.

@@ -1,0 +1,346 @@
+//! The allocator: slots for objects up to half a page, page runs above. It decides which address an object gets; contents are none of its business.
+//!
+//! ```text
+//!  alloc(layout)                      free(addr)
+//!     | Class::of                        | owner of the zone
+//!     v                                  v
+//!  Cache::bin.pop  <--- thread --->  Cache::bin.push        no lock, no atomic
+//!     | empty                            | full
+//!     v                                  v
+//!  SlotZone::take_free/take_fresh    SlotZone::give_back    one lock a size class
+//!     | zone full
+//!     v
+//!  arena::claim_zone
+//! ```
+//!
+//! Allocation state is persistent, free lists are not: a record holds the bitmaps of frames whose state changed, and recovery
+//! derives everything else from them.
+
+mod cache;
+mod classes;
+mod ledger;
+mod runs;
+mod slots;
+
+pub use cache::{BATCH, Cache};
+pub use classes::{CLASSES, Class, SLOT_BYTES_MAX};
+pub use ledger::{FrameDelta, Ledger};
+pub use runs::{RunChange, RunZone};
+pub use slots::SlotZone;
+
+use crate::arena::{claim_zone, locate, map_exactly};
+use crate::base::sync::{Mutex, lock};
+use crate::base::{END_ZONE, Error, ErrorKind, PAGE, Result, ZONE_PAGES, ZONE_SHIFT, ZoneIndex, ZoneKind, ZoneNumber};
+use crate::durable::{Addressing, Catalog};
+use crate::sys::WorkingMemory;
+use crate::track::WriteTracker;
+use std::alloc::Layout;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+const NOT_OURS: u8 = u8::MAX;
+const RUNS: u8 = CLASSES as u8;
+
+/// Who manages a zone of the heap's zone table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// Its place in the address space.
+    pub number: ZoneNumber,
+    /// What it holds.
+    pub kind: ZoneKind,
+    /// Its position among the zones of its class, or of runs.
+    pub position: usize,
+}
+
+/// The allocator of one heap.
+///
+/// Lock order: a class (or the runs), then the zone table.
+pub struct Allocator {
+    // First, so that it stops tracking before the zones are unmapped.
+    tracker: Box<dyn WriteTracker>,
+    slots: [Mutex<Vec<SlotZone>>; CLASSES],
+    runs: Mutex<Vec<RunZone>>,
+    table: Mutex<Vec<Seat>>,
+    /// By zone number: the class of its slots, `RUNS`, or `NOT_OURS`.
+    owners: [AtomicU8; END_ZONE as usize],
+    memory: WorkingMemory,
+    heap_id: [u8; 16],
+    how: Addressing,
+}
+
+impl Allocator {
+    /// An allocator without a zone.
+    ///
+    /// # Errors
+    /// If there is no memory to be had.
+    pub fn new(heap_id: [u8; 16], how: Addressing, tracker: Box<dyn WriteTracker>) -> Result<Self> {
+        Ok(Self {
+            tracker,
+            slots: std::array::from_fn(|_| Mutex::new(Vec::new())),
+            runs: Mutex::new(Vec::new()),
+            table: Mutex::new(Vec::new()),
+            owners: std::array::from_fn(|_| AtomicU8::new(NOT_OURS)),
+            memory: WorkingMemory::new()?,
+            heap_id,
+            how,
+        })
+    }
+
+    /// Maps the zones of `catalog` where they were, tells `load` where each lies so that it can fill them, and arms them.
+    ///
+    /// # Errors
+    /// If something else is mapped there, if the heap has slots of a size that this build does not know, or what `load` returns.
+    pub fn recover(&self, catalog: &Catalog, load: impl FnOnce(&[crate::sys::ZoneMapping]) -> Result<()>) -> Result<()> {
+        let mut mappings = Vec::new();
+        for (i, zone) in catalog.zones.iter().enumerate() {
+            mappings.push(map_exactly(&self.memory, zone.number, ZoneIndex(i as u16), zone.kind, self.how)?);
+        }
+        load(&mappings)?;
+        for ((i, zone), mapping) in catalog.zones.iter().enumerate().zip(mappings) {
+            let index = ZoneIndex(i as u16);
+            let tracker = &*self.tracker;
+            match zone.kind {
+                ZoneKind::Slots(layout) => {
+                    let class = Class::with_layout(layout).ok_or_else(|| unknown_class(zone.number, layout.slot_bytes()))?;
+                    let mut zones = lock(&self.slots[class.index()]);
+                    zones.push(SlotZone::recover(index, mapping, self.how, layout, zone, tracker)?);
+                    self.seat(zone.number, zone.kind, zones.len() - 1, class.index() as u8);
+                }
+                ZoneKind::Runs => {
+                    let mut zones = lock(&self.runs);
+                    zones.push(RunZone::recover(index, mapping, zone, tracker)?);
+                    self.seat(zone.number, zone.kind, zones.len() - 1, RUNS);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Allocates memory for `layout`. Its bytes are arbitrary.
+    ///
+    /// # Errors
+    /// `HeapFull` if the address space of the heap has no room, `OutOfMemory` and the like if the operating system refuses.
+    #[inline]
+    pub fn alloc(&self, cache: &mut Cache, layout: Layout) -> Result<u64> {
+        match Class::of(layout) {
+            Some(class) => match cache.bin(class).pop() {
+                Some(addr) => Ok(addr),
+                None => self.refill(cache, class),
+            },
+            None => self.alloc_run(layout),
+        }
+    }
+
+    /// Frees the object at `addr`.
+    ///
+    /// # Panics
+    /// If `addr` is not in this heap, or (where it is noticed) was freed before.
+    #[inline]
+    pub fn free(&self, cache: &mut Cache, addr: u64) {
+        match self.owner(addr) {
+            Some(RUNS) => self.free_run(addr),
+            Some(class) => {
+                let class = Class::from_index(usize::from(class));
+                if cache.bin(class).push(addr) {
+                    self.give_back_batch(cache, class);
+                }
+            }
+            None => panic!("{addr:#x} is not in this heap"),
+        }
+    }
+
+    /// How many bytes the object at `addr` may use: the whole slot, or all pages of the run. `None` if nothing of this heap starts there.
+    pub fn usable_bytes(&self, addr: u64) -> Option<usize> {
+        match self.owner(addr)? {
+            RUNS => {
+                let number = ZoneNumber((addr >> ZONE_SHIFT) as u16);
+                let zones = lock(&self.runs);
+                let zone = zones.iter().find(|zone| zone.mapping.number() == number)?;
+                Some(zone.pages_at(addr)? as usize * PAGE)
+            }
+            class => {
+                let layout = Class::from_index(usize::from(class)).layout();
+                let spot = locate(layout, addr);
+                (addr as usize % PAGE == layout.byte_of(spot.slot)).then_some(layout.slot_bytes())
+            }
+        }
+    }
+
+    /// Whether `addr` lies in a zone of this heap.
+    #[inline]
+    pub fn owns(&self, addr: u64) -> bool {
+        self.owner(addr).is_some()
+    }
+
+    /// The tracker that watches this heap.
+    pub fn tracker(&self) -> &dyn WriteTracker {
+        &*self.tracker
+    }
+
+    /// How objects are addressed.
+    pub fn addressing(&self) -> Addressing {
+        self.how
+    }
+
+    /// The zone table.
+    pub fn seats(&self) -> Vec<Seat> {
+        lock(&self.table).clone()
+    }
+
+    /// Calls `visit` with the zones of slots that have the layout of `seat`'s, locked; its own is at `seat.position`.
+    pub fn with_slots<R>(&self, class: Class, visit: impl FnOnce(&mut Vec<SlotZone>) -> R) -> R {
+        visit(&mut lock(&self.slots[class.index()]))
+    }
+
+    /// Calls `visit` with the zones of page runs, locked.
+    pub fn with_runs<R>(&self, visit: impl FnOnce(&mut Vec<RunZone>) -> R) -> R {
+        visit(&mut lock(&self.runs))
+    }
+
+    /// Gives everything in `cache` back, for a thread that ended.
+    pub fn give_back_all(&self, cache: &mut Cache) {
+        for class in (0..CLASSES).map(Class::from_index) {
+            while cache.bin(class).len() > 0 {
+                self.give_back_batch(cache, class);
+            }
+        }
+    }
+
+    /// Returns empty frames and freed runs to the operating system. Returns the bytes freed.
+    ///
+    /// # Errors
+    /// If the operating system refuses.
+    pub fn punch_empty(&self, frames_min: u32) -> Result<u64> {
+        let mut bytes = 0;
+        for zones in &self.slots {
+            for zone in lock(zones).iter_mut() {
+                bytes += zone.punch_empty(frames_min)?;
+            }
+        }
+        for zone in lock(&self.runs).iter_mut() {
+            bytes += zone.punch_empty()?;
+        }
+        Ok(bytes)
+    }
+
+    /// Memory that the bookkeeping takes, and memory that objects take, in bytes.
+    ///
+    /// # Errors
+    /// If the operating system does not tell.
+    pub fn memory_bytes(&self) -> Result<(u64, u64)> {
+        let mut bookkeeping = 0;
+        let mut backed = 0;
+        for zones in &self.slots {
+            for zone in lock(zones).iter() {
+                bookkeeping += zone.memory_bytes() as u64;
+                backed = zone.mapping.backed_bytes()?;
+            }
+        }
+        if let Some(zone) = lock(&self.runs).first() {
+            backed = zone.mapping.backed_bytes()?;
+        }
+        Ok((bookkeeping, backed))
+    }
+
+    /// Checks the invariants of every zone.
+    ///
+    /// # Panics
+    /// If one is broken.
+    pub fn check(&self) {
+        for zones in &self.slots {
+            lock(zones).iter().for_each(SlotZone::check);
+        }
+        lock(&self.runs).iter().for_each(RunZone::check);
+    }
+
+    #[inline]
+    fn owner(&self, addr: u64) -> Option<u8> {
+        // Relaxed: whoever has an address got it, directly or not, from the thread that claimed the zone, which ordered the store before.
+        let owner = self.owners.get((addr >> ZONE_SHIFT) as usize)?.load(Ordering::Relaxed);
+        (owner != NOT_OURS).then_some(owner)
+    }
+
+    #[cold]
+    fn refill(&self, cache: &mut Cache, class: Class) -> Result<u64> {
+        let mut zones = lock(&self.slots[class.index()]);
+        let bin = cache.bin(class);
+        for zone in zones.iter_mut() {
+            if zone.take_free(BATCH, bin.refill()) > 0 {
+                return Ok(bin.pop().expect("just refilled"));
+            }
+        }
+        if let Some(zone) = zones.last_mut()
+            && zone.take_fresh(&*self.tracker, bin.refill())? > 0
+        {
+            return Ok(bin.pop().expect("just refilled"));
+        }
+        let kind = ZoneKind::Slots(class.layout());
+        self.add_zone(kind, class.index() as u8, zones.len(), |index, mapping| {
+            zones.push(SlotZone::new(index, mapping, class.layout(), self.how));
+        })?;
+        let zone = zones.last_mut().expect("just added");
+        zone.take_fresh(&*self.tracker, bin.refill())?;
+        Ok(bin.pop().expect("an empty zone has fresh slots"))
+    }
+
+    #[cold]
+    fn give_back_batch(&self, cache: &mut Cache, class: Class) {
+        let mut zones = lock(&self.slots[class.index()]);
+        for addr in cache.bin(class).drain_batch() {
+            let number = ZoneNumber((addr >> ZONE_SHIFT) as u16);
+            let zone = zones.iter_mut().find(|zone| zone.mapping.number() == number);
+            zone.expect("the zone's owner is this class").give_back(addr);
+        }
+    }
+
+    fn alloc_run(&self, layout: Layout) -> Result<u64> {
+        let too_large = || Error::new(ErrorKind::HeapFull, format!("{layout:?} is larger than a zone of {ZONE_PAGES} pages"));
+        let pages = u32::try_from(layout.size().div_ceil(PAGE)).ok().filter(|p| *p <= ZONE_PAGES).ok_or_else(too_large)?;
+        let align = u32::try_from(layout.align().div_ceil(PAGE)).ok().filter(|a| *a <= ZONE_PAGES).ok_or_else(too_large)?;
+        let pages = pages.max(1);
+        let mut zones = lock(&self.runs);
+        for zone in zones.iter_mut() {
+            if let Some(addr) = zone.allocate(pages, align, &*self.tracker)? {
+                return Ok(addr);
+            }
+        }
+        self.add_zone(ZoneKind::Runs, RUNS, zones.len(), |index, mapping| zones.push(RunZone::new(index, mapping)))?;
+        let zone = zones.last_mut().expect("just added");
+        zone.allocate(pages, align, &*self.tracker)?.ok_or_else(too_large)
+    }
+
+    #[cold]
+    fn free_run(&self, addr: u64) {
+        let number = ZoneNumber((addr >> ZONE_SHIFT) as u16);
+        let mut zones = lock(&self.runs);
+        let zone = zones.iter_mut().find(|zone| zone.mapping.number() == number);
+        zone.expect("the zone's owner is the runs").free(addr);
+    }
+
+    /// Claims a zone, hands it to `add`, and takes it into the table.
+    fn add_zone(
+        &self,
+        kind: ZoneKind,
+        owner: u8,
+        position: usize,
+        add: impl FnOnce(ZoneIndex, crate::sys::ZoneMapping),
+    ) -> Result<()> {
+        let mut table = lock(&self.table);
+        let index = ZoneIndex(table.len() as u16);
+        let mapping = claim_zone(&self.memory, &self.heap_id, index, kind, self.how)?;
+        let number = mapping.number();
+        add(index, mapping);
+        table.push(Seat { number, kind, position });
+        self.owners[number.index()].store(owner, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn seat(&self, number: ZoneNumber, kind: ZoneKind, position: usize, owner: u8) {
+        lock(&self.table).push(Seat { number, kind, position });
+        self.owners[number.index()].store(owner, Ordering::Relaxed);
+    }
+}
+
+fn unknown_class(number: ZoneNumber, slot_bytes: usize) -> Error {
+    let what = format!("zone {number} holds slots of {slot_bytes} bytes, a size class that this build does not have");
+    Error::new(ErrorKind::UnsupportedVersion, what)
+}

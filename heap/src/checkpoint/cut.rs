@@ -1,0 +1,312 @@
+//! The cut: everything that happens while the world is stopped.
+//!
+//! Invariants:
+//! - C1. After a record is durable, the image of every allocated slot and page equals its bytes at the cut. It holds because a record has every slot that
+//!   was written since it was last recorded (the tracker reports it), and every one that is newly allocated (the ledger knows it).
+//! - C2. What was harvested is recorded or owed: dirty bits stay in the ledger until a record takes them, and a record that failed puts them back.
+//! - C3. The order in a record is that of zone table and frame, whatever the threads did: the same operations give the same bytes.
+
+use super::roots::RootTable;
+use super::threads::{Stopped, Threads};
+use super::ticket::{CutReport, Pending};
+use crate::alloc::{Allocator, CLASSES, Class, RunChange, RunZone, Seat, SlotZone};
+use crate::arena::{locate, page_address};
+use crate::base::sync::{Mutex, lock};
+use crate::base::{Epoch, FrameIndex, PAGE, PAGE_SHIFT, Result, SlotIndex, SlotMask, ZONE_SHIFT, ZoneKind};
+use crate::durable::{Addressing, Catalog, Item, Record, RecordBuilder};
+use crate::sys;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Live objects as of the last cut.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Live {
+    /// Allocated objects.
+    pub objects: u64,
+    /// Bytes of their slots and pages.
+    pub bytes: u64,
+}
+
+/// What one cut leaves for the next.
+pub struct CutState {
+    /// The number of the last cut that found something.
+    pub epoch: Epoch,
+    /// The outcome of that cut.
+    pub last: Option<Arc<Pending>>,
+    /// As of the last cut.
+    pub live: Live,
+    recorded_zones: usize,
+}
+
+impl CutState {
+    /// The state after the recovery of `catalog` as of `epoch`.
+    pub fn recover(epoch: Epoch, catalog: &Catalog) -> Self {
+        let mut live = Live::default();
+        for zone in &catalog.zones {
+            let (objects, bytes) = match zone.kind {
+                ZoneKind::Slots(layout) => {
+                    let objects = zone.allocated.iter().map(|w| u64::from(w.count_ones())).sum::<u64>();
+                    (objects, objects * layout.slot_bytes() as u64)
+                }
+                ZoneKind::Runs => {
+                    let pages = zone.runs.values().map(|pages| u64::from(*pages)).sum::<u64>();
+                    (zone.runs.len() as u64, pages * PAGE as u64)
+                }
+            };
+            live.objects += objects;
+            live.bytes += bytes;
+        }
+        Self { epoch, last: None, live, recorded_zones: catalog.zones.len() }
+    }
+
+    /// Stops the world, records what was modified since the last cut into `buffer`, and lets the world go on. The record is empty if nothing was.
+    ///
+    /// # Errors
+    /// If the tracker fails. Nothing is lost: the next cut records it.
+    pub fn cut(
+        &mut self,
+        allocator: &Allocator,
+        threads: &Threads,
+        roots: &Mutex<RootTable>,
+        buffer: Vec<u8>,
+    ) -> Result<(CutReport, RecordBuilder)> {
+        let start = Instant::now();
+        let mut stopped = threads.stop();
+        let drained = Instant::now();
+        settle_caches(&mut stopped, allocator);
+        let seats = allocator.seats();
+        let written = scan(allocator, &seats)?;
+        let scanned = Instant::now();
+
+        let mut cut = Cut { builder: RecordBuilder::new(buffer), report: CutReport::default(), live: self.live };
+        for (seat, index) in seats.iter().zip(0..).skip(self.recorded_zones) {
+            cut.builder.zone(crate::base::ZoneIndex(index), seat.number, seat.kind);
+        }
+        self.recorded_zones = seats.len();
+        if let Some(entries) = lock(roots).take_changed() {
+            cut.builder.roots(&entries);
+        }
+        for (seat, written) in seats.iter().zip(written) {
+            match seat.kind {
+                ZoneKind::Slots(layout) => {
+                    let class = Class::with_layout(layout).expect("a seat's layout is that of a class");
+                    allocator.with_slots(class, |zones| cut.record_slots(&mut zones[seat.position], allocator.addressing()));
+                }
+                ZoneKind::Runs => allocator.with_runs(|zones| cut.record_runs(&mut zones[seat.position], &written)),
+            }
+        }
+        drop(stopped);
+
+        self.live = cut.live;
+        cut.report.drain_ns = (drained - start).as_nanos() as u64;
+        cut.report.scan_ns = (scanned - drained).as_nanos() as u64;
+        cut.report.copy_ns = scanned.elapsed().as_nanos() as u64;
+        cut.report.record_bytes = cut.builder.len() as u64;
+        Ok((cut.report, cut.builder))
+    }
+
+    /// Puts back what `records`, oldest first, held: they were lost, and the next cut must record it again (C2).
+    ///
+    /// # Errors
+    /// None in practice: the records were built by this process.
+    pub fn owe(&mut self, records: &[Record], allocator: &Allocator, roots: &Mutex<RootTable>) -> Result<()> {
+        let seats = allocator.seats();
+        // Newest first, because the oldest knows the durable state that run changes are relative to.
+        for record in records.iter().rev() {
+            // Backwards within a record as well: it has frees before allocations, and of two at one place the free knows the durable state.
+            let items = record.items().collect::<Result<Vec<_>>>()?;
+            for item in items.into_iter().rev() {
+                match item {
+                    Item::Zone { index, .. } => self.recorded_zones = self.recorded_zones.min(index.index()),
+                    Item::Roots(_) => lock(roots).owe(),
+                    Item::Frame { zone, layout, frame, allocated, dirty, .. } => {
+                        let class = Class::with_layout(layout).expect("a record of this heap");
+                        allocator.with_slots(class, |zones| {
+                            let ledger = &mut zones[seats[zone.index()].position].ledger;
+                            ledger.mark_all_dirty(frame, &dirty);
+                            if allocated.is_some() {
+                                ledger.owed.insert(frame);
+                            }
+                        });
+                    }
+                    item => allocator.with_runs(|zones| owe_run(zones, &seats, &item)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn owe_run(zones: &mut [RunZone], seats: &[Seat], item: &Item<'_>) {
+    let at = |zone: crate::base::ZoneIndex| -> usize { seats[zone.index()].position };
+    match *item {
+        Item::RunAllocated { zone, first, .. } => zones[at(zone)].owe_allocated(first),
+        Item::RunFreed { zone, first, pages } => zones[at(zone)].owe_freed(first, pages),
+        Item::Pages { zone, first, bytes } => {
+            zones[at(zone)].owe_pages(first.0..first.0 + (bytes.len() / PAGE) as u32);
+        }
+        Item::ZeroPages { zone, first, pages } => zones[at(zone)].owe_pages(first.0..first.0 + pages),
+        Item::Zone { .. } | Item::Roots(_) | Item::Frame { .. } => unreachable!("handled by the caller"),
+    }
+}
+
+/// Brings the ledgers up to date with what lies in the threads' caches.
+fn settle_caches(stopped: &mut Stopped<'_>, allocator: &Allocator) {
+    let note = |zones: &mut Vec<SlotZone>, addr: u64, cached: bool| {
+        let number = addr >> ZONE_SHIFT;
+        let zone = zones.iter_mut().find(|zone| u64::from(zone.mapping.number().0) == number);
+        let zone = zone.expect("a cached slot lies in a zone of its class");
+        let spot = locate(zone.layout(), addr);
+        zone.ledger.set_cached(spot.frame, spot.slot, cached);
+    };
+    let classes = || (0..CLASSES).map(Class::from_index);
+    stopped.visit_caches(|cache| {
+        for class in classes() {
+            let mut left = cache.bin(class).take_at_cut().peekable();
+            if left.peek().is_some() {
+                allocator.with_slots(class, |zones| left.for_each(|addr| note(zones, addr, false)));
+            }
+        }
+    });
+    stopped.visit_and_retire_caches(|cache, abandoned| {
+        if abandoned {
+            allocator.give_back_all(cache);
+        }
+        for class in classes() {
+            let slots = cache.bin(class).note_cut();
+            if !slots.is_empty() {
+                allocator.with_slots(class, |zones| slots.iter().for_each(|addr| note(zones, *addr, true)));
+            }
+        }
+    });
+}
+
+/// Harvests every zone: slots into their ledgers, pages of runs into the result, by zone.
+fn scan(allocator: &Allocator, seats: &[Seat]) -> Result<Vec<Vec<Range<u64>>>> {
+    let mut written = Vec::with_capacity(seats.len());
+    for seat in seats {
+        let mut pages = Vec::new();
+        match seat.kind {
+            ZoneKind::Slots(layout) => {
+                let class = Class::with_layout(layout).expect("a seat's layout is that of a class");
+                allocator.with_slots(class, |zones| scan_slots(allocator, &mut zones[seat.position]))?;
+            }
+            ZoneKind::Runs => {
+                let tracked = allocator.with_runs(|zones| zones[seat.position].tracked());
+                if !tracked.is_empty() {
+                    allocator.tracker().harvest(tracked, &mut |range| pages.push(range))?;
+                }
+            }
+        }
+        written.push(pages);
+    }
+    Ok(written)
+}
+
+fn scan_slots(allocator: &Allocator, zone: &mut SlotZone) -> Result<()> {
+    let all = SlotMask::first(zone.layout().slots());
+    let lanes: Vec<_> = zone.lanes().filter(|(_, frames)| *frames > 0).collect();
+    for (lane, frames) in lanes {
+        let range = crate::arena::lane_range(zone.mapping.number(), lane, 0..frames);
+        let base = range.start;
+        let ledger = &mut zone.ledger;
+        allocator.tracker().harvest(range, &mut |written| {
+            let frame = |addr: u64| ((addr - base) >> PAGE_SHIFT) as u32;
+            for frame in (frame(written.start)..frame(written.end)).map(FrameIndex) {
+                match allocator.addressing() {
+                    Addressing::Lanes => ledger.mark_dirty(frame, SlotIndex(lane.0 - 1)),
+                    Addressing::Dense => ledger.mark_all_dirty(frame, &all),
+                }
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// A record in the making.
+struct Cut {
+    builder: RecordBuilder,
+    report: CutReport,
+    live: Live,
+}
+
+impl Cut {
+    fn record_slots(&mut self, zone: &mut SlotZone, how: Addressing) {
+        let layout = zone.layout();
+        for frame in zone.ledger.frames_to_settle() {
+            let taken = SlotMask::from_words(zone.taken_words(frame));
+            let delta = zone.ledger.settle(frame, &taken.words()[..layout.mask_words()]);
+            if delta.allocated.is_none() && delta.dirty.is_empty() {
+                continue;
+            }
+            let slots = u64::from(delta.dirty.count());
+            self.report.objects_modified += slots;
+            self.report.bytes_modified += slots * layout.slot_bytes() as u64;
+            self.report.page_bytes += if slots > 0 { PAGE as u64 } else { 0 };
+            self.live.objects = self.live.objects.strict_add_signed(delta.live_change);
+            self.live.bytes = self.live.bytes.strict_add_signed(delta.live_change * layout.slot_bytes() as i64);
+            let bytes = sys::ptr(page_address(zone.mapping.number(), frame));
+            let allocated = delta.allocated.as_ref();
+            // SAFETY: the frame lies below the zone's high-water mark, where the dense lane is mapped readable. The world is stopped:
+            // objects are written only inside sections.
+            unsafe {
+                if how == Addressing::Dense && slots > 0 {
+                    self.builder.whole_frame(zone.index, layout, frame, allocated, bytes);
+                } else {
+                    self.builder.frame(zone.index, layout, frame, allocated, &delta.dirty, bytes);
+                }
+            }
+        }
+        zone.ledger.close_epoch();
+    }
+
+    fn record_runs(&mut self, zone: &mut RunZone, written: &[Range<u64>]) {
+        let written = zone.written_pages(written);
+        let (changes, fresh) = zone.settle();
+        for change in changes {
+            let (run, pages, sign) = match change {
+                RunChange::Freed(first, pages) => {
+                    self.builder.run_freed(zone.index, first, pages);
+                    (1, pages, -1)
+                }
+                RunChange::Allocated(first, pages) => {
+                    self.builder.run_allocated(zone.index, first, pages);
+                    (1, pages, 1)
+                }
+            };
+            self.live.objects = self.live.objects.strict_add_signed(sign * run);
+            self.live.bytes = self.live.bytes.strict_add_signed(sign * i64::from(pages) * PAGE as i64);
+        }
+        for pages in written.into_iter().chain(fresh) {
+            self.record_pages(zone, pages);
+        }
+    }
+
+    /// Records `pages`: those that have no memory behind them as zeros.
+    fn record_pages(&mut self, zone: &RunZone, pages: Range<u32>) {
+        let bytes = |page: u32| u64::from(page) * PAGE as u64;
+        let mut at = pages.start;
+        while at < pages.end {
+            let rest = bytes(at)..bytes(pages.end);
+            // If the system does not tell, all of it is data: holes read as zeros.
+            let data = zone.mapping.next_data(rest.clone()).unwrap_or(Some(rest));
+            let data = data.map_or(pages.end..pages.end, |d| {
+                (d.start / PAGE as u64) as u32..d.end.div_ceil(PAGE as u64) as u32
+            });
+            if data.start > at {
+                self.builder.zero_pages(zone.index, FrameIndex(at), data.start - at);
+            }
+            if !data.is_empty() {
+                let from = sys::ptr(page_address(zone.mapping.number(), FrameIndex(data.start)));
+                // SAFETY: the pages lie below the zone's high-water mark, mapped readable; the world is stopped.
+                unsafe { self.builder.pages(zone.index, FrameIndex(data.start), data.len() as u32, from) };
+                let len = u64::from(data.end - data.start);
+                self.report.objects_modified += len;
+                self.report.bytes_modified += len * PAGE as u64;
+                self.report.page_bytes += len * PAGE as u64;
+            }
+            at = data.end;
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! [`Gate`]: keeps a cut from splitting a section.
+//!
+//! A thread enters with one store, one fence and one load. A cut closes the gate and waits until every thread is outside.
+//!
+//! Invariants:
+//! - G1. While a [`Closed`] exists, no [`Turnstile`] registered with its cut is inside.
+//! - G2. What a thread did inside happens before a cut that waited for it, and what a cut did happens before a section that begins after it.
+//!
+//! The proof of G1 is Dekker's: `enter` stores `inside`, then loads `closed`; `close` stores `closed`, then loads `inside`; all four are SeqCst,
+//! so in their single total order at least one of the two sees the other's store. If `enter` sees it, it steps back; if `close` sees it, it waits.
+
+use crate::base::sync::{AtomicBool, Condvar, Mutex, Ordering, lock};
+
+/// The gate of one heap.
+pub struct Gate {
+    closed: AtomicBool,
+    waiting: Mutex<()>,
+    moved: Condvar,
+}
+
+/// One thread's place at the gate.
+pub struct Turnstile {
+    inside: AtomicBool,
+}
+
+/// The gate is closed for as long as this lives.
+pub struct Closed<'g> {
+    gate: &'g Gate,
+}
+
+impl Turnstile {
+    /// A turnstile, outside.
+    pub fn new() -> Self {
+        Self { inside: AtomicBool::new(false) }
+    }
+}
+
+impl Gate {
+    /// An open gate.
+    pub fn new() -> Self {
+        Self { closed: AtomicBool::new(false), waiting: Mutex::new(()), moved: Condvar::new() }
+    }
+
+    /// Goes inside; blocks while the gate is closed.
+    #[inline]
+    pub fn enter(&self, at: &Turnstile) {
+        // SeqCst: see the proof of G1. The load also acquires what the cut that opened the gate did (G2).
+        at.inside.store(true, Ordering::SeqCst);
+        if self.closed.load(Ordering::SeqCst) {
+            self.enter_slow(at);
+        }
+    }
+
+    /// Goes outside.
+    #[inline]
+    pub fn leave(&self, at: &Turnstile) {
+        // SeqCst: a cut that sees this store acquires what the section did (G2); and either the load sees the cut's store to `closed`, and
+        // wakes it, or the cut sees `inside` false, and need not be woken.
+        at.inside.store(false, Ordering::SeqCst);
+        if self.closed.load(Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    /// Closes the gate and waits until everyone in `all` is outside. The caller sees to it that only one cut runs at a time,
+    /// that nobody is added to `all` meanwhile, and that it is not inside itself.
+    pub fn close<'t>(&self, all: impl Iterator<Item = &'t Turnstile>) -> Closed<'_> {
+        // SeqCst: see the proof of G1.
+        self.closed.store(true, Ordering::SeqCst);
+        let closed = Closed { gate: self };
+        for turnstile in all {
+            self.wait_outside(turnstile);
+        }
+        closed
+    }
+
+    fn wait_outside(&self, at: &Turnstile) {
+        for _ in 0..SPINS {
+            if !at.inside.load(Ordering::SeqCst) {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        let mut guard = lock(&self.waiting);
+        // Under the lock: a `leave` that is not seen here wakes later, because `wake` takes the lock.
+        while at.inside.load(Ordering::SeqCst) {
+            guard = self.moved.wait(guard).unwrap_or_else(|poison| poison.into_inner());
+        }
+    }
+
+    #[cold]
+    fn enter_slow(&self, at: &Turnstile) {
+        loop {
+            at.inside.store(false, Ordering::SeqCst);
+            let mut guard = lock(&self.waiting);
+            self.moved.notify_all();
+            while self.closed.load(Ordering::SeqCst) {
+                guard = self.moved.wait(guard).unwrap_or_else(|poison| poison.into_inner());
+            }
+            drop(guard);
+            at.inside.store(true, Ordering::SeqCst);
+            if !self.closed.load(Ordering::SeqCst) {
+                return;
+            }
+        }
+    }
+
+    #[cold]
+    fn wake(&self) {
+        let _guard = lock(&self.waiting);
+        self.moved.notify_all();
+    }
+}
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        // SeqCst store before `wake` takes the lock: a thread that still sees `closed` under the lock waits, and is woken.
+        self.gate.closed.store(false, Ordering::SeqCst);
+        self.gate.wake();
+    }
+}
+
+/// How often a cut looks before it sleeps: sections are short.
+const SPINS: u32 = if cfg!(any(loom, miri)) { 0 } else { 2000 };
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use crate::base::sync::{Arc, AtomicU64, thread};
+
+    /// Two threads move a token between two places inside sections; a cut must never see it in neither or both.
+    #[test]
+    fn a_cut_never_splits_a_section() {
+        loom::model(|| {
+            let gate = Arc::new(Gate::new());
+            let turnstiles = Arc::new([Turnstile::new(), Turnstile::new()]);
+            let state = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
+            let workers: Vec<_> = (0..2)
+                .map(|i| {
+                    let (gate, turnstiles, state) = (gate.clone(), turnstiles.clone(), state.clone());
+                    thread::spawn(move || {
+                        gate.enter(&turnstiles[i]);
+                        state[0].fetch_add(1, Ordering::Relaxed);
+                        state[1].fetch_add(1, Ordering::Relaxed);
+                        gate.leave(&turnstiles[i]);
+                    })
+                })
+                .collect();
+            {
+                let _closed = gate.close(turnstiles.iter());
+                assert_eq!(state[0].load(Ordering::Relaxed), state[1].load(Ordering::Relaxed));
+            }
+            workers.into_iter().for_each(|w| w.join().unwrap());
+        });
+    }
+
+    /// The same with a gate whose thread looks before it steps: loom must find the split section.
+    #[test]
+    #[should_panic(expected = "split")]
+    fn the_model_rejects_a_gate_that_looks_first() {
+        loom::model(|| {
+            let closed = Arc::new(AtomicBool::new(false));
+            let inside = Arc::new(AtomicBool::new(false));
+            let state = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
+            let worker = {
+                let (closed, inside, state) = (closed.clone(), inside.clone(), state.clone());
+                thread::spawn(move || {
+                    if !closed.load(Ordering::SeqCst) {
+                        inside.store(true, Ordering::SeqCst);
+                        state[0].fetch_add(1, Ordering::Relaxed);
+                        state[1].fetch_add(1, Ordering::Relaxed);
+                        inside.store(false, Ordering::SeqCst);
+                    }
+                })
+            };
+            closed.store(true, Ordering::SeqCst);
+            while inside.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
+            assert!(state[0].load(Ordering::Relaxed) == state[1].load(Ordering::Relaxed), "split");
+            worker.join().unwrap();
+        });
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+
+    #[test]
+    fn sections_are_whole_at_every_cut() {
+        let gate = Gate::new();
+        let turnstiles = [Turnstile::new(), Turnstile::new(), Turnstile::new()];
+        let counts = [AtomicU64::new(0), AtomicU64::new(0)];
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for turnstile in &turnstiles {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        gate.enter(turnstile);
+                        counts[0].fetch_add(1, Ordering::Relaxed);
+                        counts[1].fetch_add(1, Ordering::Relaxed);
+                        gate.leave(turnstile);
+                    }
+                });
+            }
+            for _ in 0..2000 {
+                let closed = gate.close(turnstiles.iter());
+                assert_eq!(counts[0].load(Ordering::Relaxed), counts[1].load(Ordering::Relaxed));
+                drop(closed);
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert!(counts[0].load(Ordering::Relaxed) > 0);
+    }
+}

@@ -1,0 +1,14 @@
+//! Checkpoints: stop the world between sections, find and copy what was modified, let it go on, make the copy durable.
+
+mod cut;
+mod gate;
+mod roots;
+mod threads;
+mod ticket;
+mod writer;
+
+pub use cut::{CutState, Live};
+pub use roots::{RootTable, RootType};
+pub use threads::{Member, Threads};
+pub use ticket::{CutReport, Pending, Ticket};
+pub use writer::{Job, Writer};

@@ -1,0 +1,218 @@
+//! [`Threads`]: the threads that use a heap, and each one's cache.
+//!
+//! Invariants:
+//! - T1. A [`Member`]'s cache is touched by its own thread inside a section, or by a cut while the gate is closed; never by both (G1).
+//! - T2. A thread that ends leaves its member behind as `abandoned`; the next cut gives its cache back, or the next new thread takes it over.
+
+use super::gate::{Closed, Gate, Turnstile};
+use crate::alloc::Cache;
+use crate::base::sync::{Mutex, MutexGuard, lock};
+use slab::Slab;
+use std::cell::{Cell, RefCell, UnsafeCell};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+
+/// One thread's part in one heap.
+pub struct Member {
+    turnstile: Turnstile,
+    cache: UnsafeCell<Cache>,
+    /// How many sections of this thread are nested. Used by the thread alone.
+    depth: Cell<u32>,
+    abandoned: AtomicBool,
+}
+
+// SAFETY: `turnstile` and `abandoned` are atomics. `depth` is used by the owning thread alone: a member is reached through the thread-local
+// table of its thread, and taken over by another thread only after `abandoned` was set by the end of the first (release) and read under the lock
+// of the registry (acquire). `cache` is guarded by T1.
+unsafe impl Sync for Member {}
+// SAFETY: as above; a cache holds plain numbers.
+unsafe impl Send for Member {}
+
+impl Member {
+    fn new() -> Self {
+        Self {
+            turnstile: Turnstile::new(),
+            cache: UnsafeCell::new(Cache::new()),
+            depth: Cell::new(0),
+            abandoned: AtomicBool::new(false),
+        }
+    }
+
+    /// The cache.
+    ///
+    /// # Safety
+    /// The caller is the owning thread inside a section, or a cut while the gate is closed (T1), and no other reference to the cache is live.
+    #[inline]
+    #[allow(clippy::mut_from_ref, reason = "the contract above makes it exclusive")]
+    pub unsafe fn cache(&self) -> &mut Cache {
+        // SAFETY: exclusive by the contract of this function.
+        unsafe { &mut *self.cache.get() }
+    }
+}
+
+/// The threads of one heap.
+pub struct Threads {
+    serial: u64,
+    gate: Gate,
+    members: Mutex<Slab<Arc<Member>>>,
+}
+
+/// A stopped world: the gate is closed, and the members can be visited.
+pub struct Stopped<'t> {
+    _closed: Closed<'t>,
+    members: MutexGuard<'t, Slab<Arc<Member>>>,
+}
+
+impl Threads {
+    /// No thread yet.
+    pub fn new() -> Self {
+        static SERIAL: AtomicU64 = AtomicU64::new(1);
+        Self {
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+            gate: Gate::new(),
+            members: Mutex::new(Slab::new()),
+        }
+    }
+
+    /// Begins a section of this thread, or nests one.
+    #[inline]
+    pub fn enter(&self) -> &Member {
+        let member = self.mine();
+        if member.depth.get() == 0 {
+            self.gate.enter(&member.turnstile);
+        }
+        member.depth.set(member.depth.get() + 1);
+        member
+    }
+
+    /// Ends the section that [`Threads::enter`] began.
+    #[inline]
+    pub fn leave(&self, member: &Member) {
+        member.depth.set(member.depth.get() - 1);
+        if member.depth.get() == 0 {
+            self.gate.leave(&member.turnstile);
+        }
+    }
+
+    /// Whether this thread is inside a section of this heap.
+    pub fn is_inside(&self) -> bool {
+        self.mine().depth.get() > 0
+    }
+
+    /// Stops every thread at the end of its section. Blocks until they are there. One caller at a time, itself outside.
+    pub fn stop(&self) -> Stopped<'_> {
+        // The lock keeps new threads out until the world goes on.
+        let members = lock(&self.members);
+        let closed = self.gate.close(members.iter().map(|(_, member)| &member.turnstile));
+        Stopped { _closed: closed, members }
+    }
+
+    #[inline]
+    fn mine(&self) -> &Member {
+        let (serial, member) = LAST.get();
+        if serial == self.serial {
+            // SAFETY: `LAST` holds a member of this heap that the thread's table (`MINE`) keeps alive, as does the registry: a member is removed from
+            // the registry only when abandoned, that is after this thread's table was dropped, which clears `LAST`.
+            return unsafe { &*member };
+        }
+        self.mine_slow()
+    }
+
+    #[cold]
+    fn mine_slow(&self) -> &Member {
+        let member: *const Member = MINE.with_borrow_mut(|mine| {
+            mine.0.retain(|(_, member)| Arc::strong_count(member) > 1);
+            let known = mine.0.iter().find(|(serial, _)| *serial == self.serial);
+            let member = known.map(|(_, member)| member.clone()).unwrap_or_else(|| {
+                let member = self.join();
+                mine.0.push((self.serial, member.clone()));
+                member
+            });
+            Arc::as_ptr(&member)
+        });
+        LAST.set((self.serial, member));
+        // SAFETY: `MINE` and the registry of `self` hold the member; it outlives this borrow of `self`, because the registry drops it only at a cut after
+        // this thread has ended.
+        unsafe { &*member }
+    }
+
+    /// A member for a new thread: an abandoned one, or a fresh one.
+    fn join(&self) -> Arc<Member> {
+        let mut members = lock(&self.members);
+        for (_, member) in members.iter() {
+            // Acquire: pairs with the release in `Mine::drop`, so that the cache is as the ended thread left it.
+            if member.abandoned.swap(false, Ordering::Acquire) {
+                return member.clone();
+            }
+        }
+        let member = Arc::new(Member::new());
+        members.insert(member.clone());
+        member
+    }
+}
+
+impl Stopped<'_> {
+    /// Calls `visit` with every cache.
+    pub fn visit_caches(&mut self, mut visit: impl FnMut(&mut Cache)) {
+        for (_, member) in self.members.iter() {
+            // SAFETY: the gate is closed for as long as `self` lives, so no thread is inside a section (T1).
+            visit(unsafe { member.cache() });
+        }
+    }
+
+    /// Calls `visit` with every cache, and whether its thread has ended; such a cache is dropped afterwards.
+    pub fn visit_and_retire_caches(&mut self, mut visit: impl FnMut(&mut Cache, bool)) {
+        self.members.retain(|_, member| {
+            // Acquire: as in `join`.
+            let abandoned = member.abandoned.load(Ordering::Acquire);
+            // SAFETY: as in `visit_caches`.
+            visit(unsafe { member.cache() }, abandoned);
+            !abandoned
+        });
+    }
+}
+
+/// This thread's members, by the serial number of their heaps.
+struct Mine(Vec<(u64, Arc<Member>)>);
+
+impl Drop for Mine {
+    fn drop(&mut self) {
+        let _ = LAST.try_with(|last| last.set((0, std::ptr::null())));
+        for (_, member) in &self.0 {
+            // Release: whoever sees the flag sees the cache as this thread left it.
+            member.abandoned.store(true, Ordering::Release);
+        }
+    }
+}
+
+thread_local! {
+    static LAST: Cell<(u64, *const Member)> = const { Cell::new((0, std::ptr::null())) };
+    static MINE: RefCell<Mine> = const { RefCell::new(Mine(Vec::new())) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_nest_and_an_ended_thread_leaves_its_cache() {
+        let threads = Threads::new();
+        let member = threads.enter();
+        threads.enter();
+        assert!(threads.is_inside());
+        threads.leave(member);
+        assert!(threads.is_inside());
+        threads.leave(member);
+        assert!(!threads.is_inside());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let member = threads.enter();
+                threads.leave(member);
+            });
+        });
+        let mut seen = Vec::new();
+        threads.stop().visit_and_retire_caches(|_, abandoned| seen.push(abandoned));
+        assert_eq!(seen, [false, true]);
+        threads.stop().visit_and_retire_caches(|_, abandoned| assert!(!abandoned));
+    }
+}

@@ -1,0 +1,181 @@
+//! [`Writer`]: the thread that makes cuts durable, in their order, one record and one sync at a time.
+//!
+//! Invariants:
+//! - W1. A record is appended only if every record cut before it is durable. After a failure all queued records fail with it.
+//! - W2. A record that failed is kept as owed until the next cut takes it; a cut that was prepared before it knew of the failure fails too.
+
+use super::ticket::Pending;
+use crate::base::{Epoch, Error, Result};
+use crate::durable::{LogStore, Record, StoreStats};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// Cuts that may wait for the disk; a further one waits before it stops the world. Bounds the staging memory.
+const QUEUE_MAX: usize = 2;
+
+/// A cut on its way to the disk.
+pub struct Job {
+    /// Its number.
+    pub epoch: Epoch,
+    /// What it holds.
+    pub record: Record,
+    /// Who waits for it.
+    pub pending: Arc<Pending>,
+}
+
+/// The writer thread's front.
+pub struct Writer {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Option<LogStore>>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    moved: Condvar,
+}
+
+struct State {
+    queue: VecDeque<Job>,
+    /// A record failed and the next cut has not taken it yet (W2).
+    broken: Option<Error>,
+    owed: Vec<Record>,
+    /// Buffers to encode the next records in; their memory is warm.
+    buffers: Vec<Vec<u8>>,
+    stats: StoreStats,
+    stop: bool,
+}
+
+impl Writer {
+    /// Starts the thread, which owns `store` until [`Writer::close`].
+    ///
+    /// # Errors
+    /// If the operating system has no thread to give.
+    pub fn start(store: LogStore) -> Result<Self> {
+        let state = State {
+            queue: VecDeque::new(),
+            broken: None,
+            owed: Vec::new(),
+            buffers: Vec::new(),
+            stats: store.stats(),
+            stop: false,
+        };
+        let shared = Arc::new(Shared { state: Mutex::new(state), moved: Condvar::new() });
+        let for_thread = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("strewn-writer".into())
+            .spawn(move || for_thread.run(store))
+            .map_err(|e| Error::os("start the writer thread", e))?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Waits for room in the queue, and takes what the cut about to be made needs: the records owed, and a buffer.
+    pub fn prepare(&self) -> (Vec<Record>, Vec<u8>) {
+        let mut state = self.shared.lock();
+        while state.queue.len() >= QUEUE_MAX {
+            state = self.shared.wait(state);
+        }
+        state.broken = None;
+        (std::mem::take(&mut state.owed), state.buffers.pop().unwrap_or_default())
+    }
+
+    /// Hands over a cut. If one before it failed meanwhile, this one fails at once (W2).
+    pub fn submit(&self, job: Job) {
+        let mut state = self.shared.lock();
+        match state.broken.clone() {
+            Some(e) => state.fail(job, &e),
+            None => state.queue.push_back(job),
+        }
+        drop(state);
+        self.shared.moved.notify_all();
+    }
+
+    /// Gives back a buffer that was not needed.
+    pub fn recycle(&self, buffer: Vec<u8>) {
+        self.shared.lock().buffers.push(buffer);
+    }
+
+    /// What the store has written so far.
+    pub fn stats(&self) -> StoreStats {
+        self.shared.lock().stats
+    }
+
+    /// Waits until everything handed over is durable or has failed, and ends the thread. Returns the store.
+    pub fn close(mut self) -> Option<LogStore> {
+        self.stop()
+    }
+
+    fn stop(&mut self) -> Option<LogStore> {
+        let thread = self.thread.take()?;
+        self.shared.lock().stop = true;
+        self.shared.moved.notify_all();
+        // A panic of the writer was reported on its own thread; its store is gone, as after a crash.
+        thread.join().ok().flatten()
+    }
+
+    /// Forgets the thread, which exists only in the parent of this forked process.
+    pub fn forget(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            std::mem::forget(thread);
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn run(&self, mut store: LogStore) -> Option<LogStore> {
+        let mut state = self.lock();
+        loop {
+            let Some(mut job) = state.queue.pop_front() else {
+                if state.stop {
+                    return Some(store);
+                }
+                state = self.wait(state);
+                continue;
+            };
+            drop(state);
+            self.moved.notify_all();
+            let result = store.append(job.epoch, &mut job.record);
+            state = self.lock();
+            state.stats = store.stats();
+            match result {
+                Ok(_) => {
+                    state.buffers.push(job.record.into_buffer());
+                    job.pending.resolve(Ok(job.epoch));
+                }
+                Err(e) => state.fail_all(job, &e),
+            }
+            self.moved.notify_all();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: std::sync::MutexGuard<'a, State>) -> std::sync::MutexGuard<'a, State> {
+        self.moved.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Fails `job` and everything behind it, and tells the next cut (W1, W2).
+    fn fail_all(&mut self, job: Job, e: &Error) {
+        self.broken = Some(e.clone());
+        self.fail(job, e);
+        while let Some(job) = self.queue.pop_front() {
+            self.fail(job, e);
+        }
+    }
+
+    fn fail(&mut self, job: Job, e: &Error) {
+        job.pending.resolve(Err(e.clone().context(format!("checkpoint {}", job.epoch))));
+        self.owed.push(job.record);
+    }
+}
+

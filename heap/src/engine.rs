@@ -1,0 +1,185 @@
+//! [`Engine`]: the wiring of one open heap. Who owns what, and in which order things are created and end; no algorithm.
+
+use crate::alloc::Allocator;
+use crate::base::sync::{Mutex, lock};
+use crate::base::{Epoch, Error, ErrorKind, Result};
+use crate::checkpoint::{CutReport, CutState, Job, Pending, RootTable, Threads, Ticket, Writer};
+use crate::durable::{Addressing, Catalog, LogStore, Recovered, StoreStats};
+use crate::stats::{Counters, Stats};
+use crate::sys;
+use crate::track::{self, TrackerKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Empty frames are punched out in stretches of at least this many: one call then returns 64 KiB.
+const PUNCH_FRAMES_MIN: u32 = 16;
+
+/// One open heap.
+pub struct Engine {
+    path: PathBuf,
+    heap_id: [u8; 16],
+    /// The fork generation that the heap was opened in.
+    generation: u32,
+    pub(crate) allocator: Allocator,
+    pub(crate) threads: Threads,
+    pub(crate) roots: Mutex<RootTable>,
+    cuts: Mutex<CutState>,
+    counters: Mutex<Counters>,
+    writer: Option<Writer>,
+}
+
+impl Engine {
+    /// The engine of a store that was just created.
+    ///
+    /// # Errors
+    /// If the operating system refuses what it needs.
+    pub fn create(path: &Path, heap_id: [u8; 16], how: Addressing, kind: TrackerKind, store: LogStore) -> Result<Self> {
+        let allocator = Allocator::new(heap_id, how, track::open(kind)?)?;
+        let empty = Catalog { zones: Vec::new(), roots: Vec::new() };
+        Self::assemble(path, heap_id, allocator, store, Epoch(0), empty)
+    }
+
+    /// The engine of a store that was just opened: every object is back where it was.
+    ///
+    /// # Errors
+    /// `AddressInUse` if something else is mapped there, `Corrupt` if the image is damaged, or what the operating system refuses.
+    pub fn recover(path: &Path, kind: TrackerKind, mut store: LogStore, recovered: Recovered) -> Result<Self> {
+        let allocator = Allocator::new(recovered.heap_id, recovered.addressing, track::open(kind)?)?;
+        let Recovered { heap_id, epoch, catalog, .. } = recovered;
+        allocator.recover(&catalog, |mappings| {
+            store.load(&mut |zone, byte, bytes| mappings[zone.index()].write(byte, bytes))
+        })?;
+        Self::assemble(path, heap_id, allocator, store, epoch, catalog)
+    }
+
+    fn assemble(
+        path: &Path,
+        heap_id: [u8; 16],
+        allocator: Allocator,
+        store: LogStore,
+        epoch: Epoch,
+        catalog: Catalog,
+    ) -> Result<Self> {
+        sys::fork::install();
+        let cuts = CutState::recover(epoch, &catalog);
+        Ok(Self {
+            path: path.to_path_buf(),
+            heap_id,
+            generation: sys::fork::fork_generation(),
+            allocator,
+            threads: Threads::new(),
+            roots: Mutex::new(RootTable::recover(catalog.roots)),
+            cuts: Mutex::new(cuts),
+            counters: Mutex::new(Counters::default()),
+            writer: Some(Writer::start(store)?),
+        })
+    }
+
+    /// Where the heap is stored.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What identifies the heap.
+    pub fn heap_id(&self) -> [u8; 16] {
+        self.heap_id
+    }
+
+    /// Refuses a forked child: its memory lacks the heap, and its process the writer thread.
+    ///
+    /// # Errors
+    /// `Forked`.
+    #[inline]
+    pub fn check_not_forked(&self) -> Result<()> {
+        if sys::fork::fork_generation() == self.generation { Ok(()) } else { Err(self.forked()) }
+    }
+
+    /// Makes a cut and hands it to the writer.
+    ///
+    /// # Errors
+    /// `InSection` if this thread is inside a section, `Forked`, or what the tracker reports.
+    pub fn checkpoint(&self) -> Result<Ticket> {
+        self.check_not_forked()?;
+        if self.threads.is_inside() {
+            let what = "checkpoint called inside a section of the same thread, which it would wait for";
+            return Err(Error::new(ErrorKind::InSection, what));
+        }
+        let writer = self.writer();
+        let mut cuts = lock(&self.cuts);
+        let (owed, buffer) = writer.prepare();
+        cuts.owe(&owed, &self.allocator, &self.roots)?;
+        let (mut report, builder) = cuts.cut(&self.allocator, &self.threads, &self.roots, buffer)?;
+        let record = builder.finish();
+        if report.record_bytes == 0 {
+            writer.recycle(record.into_buffer());
+            report.epoch = cuts.epoch.0;
+            let pending = cuts.last.clone().unwrap_or_else(|| already_durable(cuts.epoch));
+            return Ok(Ticket::new(pending, report));
+        }
+        let epoch = Epoch(cuts.epoch.0 + 1);
+        let pending = Arc::new(Pending::default());
+        cuts.epoch = epoch;
+        cuts.last = Some(pending.clone());
+        report.epoch = epoch.0;
+        writer.submit(Job { epoch, record, pending: pending.clone() });
+        drop(cuts);
+        lock(&self.counters).note(&report);
+        self.allocator.punch_empty(PUNCH_FRAMES_MIN)?;
+        Ok(Ticket::new(pending, report))
+    }
+
+    /// Everything that is counted.
+    ///
+    /// # Errors
+    /// If the operating system does not tell how much memory is backed.
+    pub fn stats(&self) -> Result<Stats> {
+        let cuts = lock(&self.cuts);
+        let (live, epoch) = (cuts.live, cuts.epoch);
+        drop(cuts);
+        let memory = self.allocator.memory_bytes()?;
+        let tracker = self.allocator.tracker().kind();
+        Ok(lock(&self.counters).stats(epoch, live, memory, self.store_stats(), tracker, self.allocator.seats().len()))
+    }
+
+    /// Ends the heap: waits for what is on its way to the disk, and folds the log.
+    ///
+    /// # Errors
+    /// What the store reports.
+    pub fn close(mut self) -> Result<()> {
+        self.check_not_forked()?;
+        match self.writer.take().and_then(Writer::close) {
+            Some(store) => store.close(),
+            None => Ok(()),
+        }
+    }
+
+    fn store_stats(&self) -> StoreStats {
+        self.writer().stats()
+    }
+
+    fn writer(&self) -> &Writer {
+        self.writer.as_ref().expect("only close takes the writer")
+    }
+
+    #[cold]
+    fn forked(&self) -> Error {
+        let what = format!("{} was opened before this process was forked; only the parent may use it", self.path.display());
+        Error::new(ErrorKind::Forked, what)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if self.check_not_forked().is_err()
+            && let Some(writer) = &mut self.writer
+        {
+            writer.forget();
+        }
+    }
+}
+
+fn already_durable(epoch: Epoch) -> Arc<Pending> {
+    let pending = Pending::default();
+    pending.resolve(Ok(epoch));
+    Arc::new(pending)
+}

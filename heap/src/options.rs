@@ -1,0 +1,135 @@
+//! [`HeapOptions`]: how a heap is created and opened.
+
+use crate::base::{Error, ErrorKind, Result};
+use crate::durable::{Addressing, LogStore, StoreOptions};
+use crate::engine::Engine;
+use crate::heap::Heap;
+use crate::sys;
+use crate::track::TrackerKind;
+use std::path::Path;
+
+const LOG_BYTES_DEFAULT: u64 = 64 << 20;
+const LOG_BYTES_MIN: u64 = 4096;
+
+/// How a heap is created and opened. `Heap::options()` gives the defaults.
+#[derive(Clone, Debug)]
+pub struct HeapOptions {
+    tracker: Option<TrackerKind>,
+    log_bytes: u64,
+    seed: Option<u64>,
+}
+
+impl Default for HeapOptions {
+    fn default() -> Self {
+        Self { tracker: None, log_bytes: LOG_BYTES_DEFAULT, seed: None }
+    }
+}
+
+impl HeapOptions {
+    /// How writes are caught. Default: what the environment variable `STREWN_TRACKER` says (`async`, `signal` or `page`), else the best that
+    /// the kernel offers (see [`probe`](crate::probe)). `Async` and `Signal` open each other's heaps; `Page` is chosen at creation,
+    /// because it addresses objects densely.
+    #[must_use]
+    pub fn tracker(mut self, tracker: TrackerKind) -> Self {
+        self.tracker = Some(tracker);
+        self
+    }
+
+    /// How many bytes of log are collected before they are folded into the image, at least 4096. Default: 64 MiB. The log takes up to three times as
+    /// much, plus one checkpoint. Fixed at creation.
+    #[must_use]
+    pub fn log_bytes(mut self, bytes: u64) -> Self {
+        self.log_bytes = bytes;
+        self
+    }
+
+    /// Derives the heap's identity, and with it its place in the address space, from `seed` instead of from random numbers: the same operations
+    /// then write the same bytes to disk on every run. For tests. Two heaps of one seed are likely to want the same addresses.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Creates a heap: a directory at `path` (by custom `NAME.heap`), readable by its owner alone. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if there is anything at `path`; `InvalidArgument` for a log below 4096 bytes; `Unsupported` if the kernel lacks what the
+    /// tracker needs; `PermissionDenied`, `StorageFull`, `Io`.
+    pub fn create(&self, path: impl AsRef<Path>) -> Result<Heap> {
+        let path = path.as_ref();
+        if self.log_bytes < LOG_BYTES_MIN {
+            let what = format!("log_bytes is {}, below the minimum of {LOG_BYTES_MIN}", self.log_bytes);
+            return Err(Error::new(ErrorKind::InvalidArgument, what));
+        }
+        let kind = self.wanted_tracker()?.unwrap_or_else(|| sys::probe::probe().default_tracker());
+        let heap_id = self.heap_id()?;
+        let store = LogStore::create(
+            path,
+            &StoreOptions { heap_id, addressing: addressing_of(kind), log_bytes: self.log_bytes },
+        )?;
+        Ok(Heap::new(Engine::create(path, heap_id, addressing_of(kind), kind, store)?))
+    }
+
+    /// Opens the heap at `path` as of its last durable checkpoint. Blocks while it reads the image and the log.
+    ///
+    /// # Errors
+    /// `NotFound`, `NotAHeap`, `UnsupportedVersion`, `Corrupt`, `Locked` (someone has it open), `AddressInUse` (something is mapped where its objects must lie),
+    /// `InvalidArgument` (the tracker asked for cannot serve it), `PermissionDenied`, `Io`. The files are left as they were.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Heap> {
+        let path = path.as_ref();
+        let wanted = self.wanted_tracker()?;
+        let (store, recovered) = LogStore::open(path)?;
+        let kind = match (recovered.addressing, wanted) {
+            (Addressing::Dense, None) => TrackerKind::Page,
+            (Addressing::Lanes, None) => sys::probe::probe().default_tracker(),
+            (how, Some(kind)) if how == addressing_of(kind) => kind,
+            (how, Some(kind)) => {
+                let what = format!("{}: the `{kind}` tracker cannot serve a heap that was created for {how:?}", path.display());
+                return Err(Error::new(ErrorKind::InvalidArgument, what));
+            }
+        };
+        let engine = Engine::recover(path, kind, store, recovered);
+        Ok(Heap::new(engine.map_err(|e| e.context(path.display()))?))
+    }
+
+    /// Opens the heap at `path`, or creates it if there is nothing.
+    ///
+    /// # Errors
+    /// As for [`HeapOptions::open`] and [`HeapOptions::create`].
+    pub fn open_or_create(&self, path: impl AsRef<Path>) -> Result<Heap> {
+        let path = path.as_ref();
+        match self.open(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => self.create(path),
+            other => other,
+        }
+    }
+
+    fn wanted_tracker(&self) -> Result<Option<TrackerKind>> {
+        match (self.tracker, std::env::var("STREWN_TRACKER")) {
+            (Some(kind), _) => Ok(Some(kind)),
+            (None, Ok(name)) if !name.is_empty() => name.parse().map(Some),
+            (None, _) => Ok(None),
+        }
+    }
+
+    fn heap_id(&self) -> Result<[u8; 16]> {
+        let mut id = [0; 16];
+        match self.seed {
+            Some(seed) => {
+                id[..8].copy_from_slice(&seed.to_le_bytes());
+                id[8..].copy_from_slice(b"\0seeded\0");
+            }
+            None => getrandom::fill(&mut id)
+                .map_err(|e| Error::new(ErrorKind::Io, format!("no random bytes for the heap's identity: {e}")))?,
+        }
+        Ok(id)
+    }
+}
+
+fn addressing_of(kind: TrackerKind) -> Addressing {
+    match kind {
+        TrackerKind::Async | TrackerKind::Signal => Addressing::Lanes,
+        TrackerKind::Page => Addressing::Dense,
+    }
+}

@@ -1,0 +1,32 @@
+//! Every call to the operating system, and nothing else: no policy, no format.
+//!
+//! Built with `cfg(miri)` or `--cfg strewn_twin`, the working memory comes from [`twin`], which makes no system calls;
+//! allocator, typed API, log and recovery then run under Miri. What has no twin (userfaultfd, signals) is absent there.
+//!
+//! Atomics and locks here are those of std, never loom's: signal handlers and fork handlers need statics.
+
+pub mod fork;
+#[cfg(not(any(miri, strewn_twin)))]
+mod limits;
+pub mod probe;
+
+#[cfg(not(any(miri, strewn_twin)))]
+pub mod memory;
+#[cfg(not(any(miri, strewn_twin)))]
+pub mod pages;
+#[cfg(not(any(miri, strewn_twin)))]
+pub mod scan;
+#[cfg(not(any(miri, strewn_twin)))]
+pub mod signal;
+#[cfg(not(any(miri, strewn_twin)))]
+pub mod uffd;
+
+#[cfg(any(miri, strewn_twin))]
+pub mod twin;
+#[cfg(any(miri, strewn_twin))]
+pub use twin as memory;
+
+#[cfg(all(test, not(any(miri, strewn_twin))))]
+mod kernel_facts;
+
+pub use memory::{WorkingMemory, ZoneMapping, ptr};

@@ -1,0 +1,151 @@
+//! What this kernel can do for this process, found out by trying it once.
+
+use std::{fmt, sync::OnceLock};
+
+/// Whether the kernel has a feature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Feature {
+    /// It works here.
+    Available,
+    /// It does not, and this is why.
+    Missing(String),
+}
+
+impl Feature {
+    /// Whether it works here.
+    pub fn is_available(&self) -> bool {
+        *self == Feature::Available
+    }
+
+    fn of<T>(tried: crate::base::Result<T>) -> Self {
+        tried.map_or_else(|e| Feature::Missing(e.to_string()), |_| Feature::Available)
+    }
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Feature::Available => f.write_str("available"),
+            Feature::Missing(why) => write!(f, "missing: {why}"),
+        }
+    }
+}
+
+/// The features that strewn can make use of.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// Kernel release.
+    pub kernel: String,
+    /// userfaultfd for this process, restricted to user-mode faults.
+    pub uffd: Feature,
+    /// Asynchronous write-protect, on shared memory and on pages not there yet (Linux 6.7).
+    pub wp_async: Feature,
+    /// The PAGEMAP_SCAN ioctl, tried on a page of a memfd (Linux 6.7).
+    pub pagemap_scan: Feature,
+    /// MADV_POPULATE_READ (Linux 5.14). Without it pages are touched one by one.
+    pub populate: Feature,
+    /// MADV_COLLAPSE (Linux 6.1). Optional.
+    pub collapse: Feature,
+}
+
+impl Probe {
+    /// Each feature with its name, in the order of the fields.
+    pub fn features(&self) -> [(&'static str, &Feature); 5] {
+        [
+            ("userfaultfd", &self.uffd),
+            ("WP_ASYNC", &self.wp_async),
+            ("PAGEMAP_SCAN", &self.pagemap_scan),
+            ("MADV_POPULATE_READ", &self.populate),
+            ("MADV_COLLAPSE", &self.collapse),
+        ]
+    }
+
+    /// The first feature that asynchronous tracking needs and does not find, with why.
+    pub fn missing_for_async(&self) -> Option<(&'static str, &str)> {
+        self.features()[..3].iter().find_map(|(name, feature)| match feature {
+            Feature::Available => None,
+            Feature::Missing(why) => Some((*name, why.as_str())),
+        })
+    }
+}
+
+/// What this kernel can do. The first call tries it; later ones are free.
+pub fn probe() -> &'static Probe {
+    static PROBE: OnceLock<Probe> = OnceLock::new();
+    PROBE.get_or_init(detect)
+}
+
+/// The twin makes no system calls.
+#[cfg(any(miri, strewn_twin))]
+fn detect() -> Probe {
+    let absent = || Feature::Missing("the twin makes no system calls".to_owned());
+    let kernel = "none (twin)".to_owned();
+    Probe { kernel, uffd: absent(), wp_async: absent(), pagemap_scan: absent(), populate: absent(), collapse: absent() }
+}
+
+#[cfg(not(any(miri, strewn_twin)))]
+use real::detect;
+
+#[cfg(not(any(miri, strewn_twin)))]
+mod real {
+    use super::{Feature, Probe};
+    use crate::{
+        base::{Error, ErrorKind, PAGE, Result},
+        sys::{
+            pages,
+            scan::{NO_REGION, Pagemap},
+            uffd::{FEATURES, Uffd},
+        },
+    };
+
+    pub fn detect() -> Probe {
+        Probe {
+            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
+                .map_or_else(|e| format!("unknown ({e})"), |s| s.trim().to_owned()),
+            uffd: Feature::of(Uffd::offered()),
+            wp_async: Feature::of(wp_async()),
+            pagemap_scan: Feature::of(scan_one_page()),
+            populate: Feature::of(advice(libc::MADV_POPULATE_READ)),
+            collapse: Feature::of(advice(libc::MADV_COLLAPSE)),
+        }
+    }
+
+    fn unsupported(what: String) -> Error {
+        Error::new(ErrorKind::Unsupported, what)
+    }
+
+    fn wp_async() -> Result<()> {
+        let offered = Uffd::offered()?;
+        let missing: Vec<_> = FEATURES.iter().filter(|(bit, _)| offered & bit == 0).map(|(_, name)| *name).collect();
+        if !missing.is_empty() {
+            return Err(unsupported(format!("userfaultfd does not offer {}", missing.join(", "))));
+        }
+        Uffd::new().map(|_| ())
+    }
+
+    /// Arms a page of a memfd, writes it, and sees whether the scan tells the difference.
+    fn scan_one_page() -> Result<()> {
+        let page = pages::ScratchPage::new()?;
+        let (uffd, pagemap) = (Uffd::new()?, Pagemap::open()?);
+        // SAFETY: the scratch page is a shared mapping of a memfd.
+        unsafe { uffd.register(page.range())? };
+        pagemap.arm(page.range())?;
+        let mut regions = [NO_REGION];
+        let clean = pagemap.take_written(page.range(), &mut regions)?.0.len();
+        page.write();
+        let written = pagemap.take_written(page.range(), &mut regions)?.0.len();
+        match (clean, written) {
+            (0, 1) => Ok(()),
+            found => Err(unsupported(format!("PAGEMAP_SCAN found (clean, written) = {found:?} regions, not (0, 1)"))),
+        }
+    }
+
+    /// An advice that the kernel does not know is refused even for no bytes at all.
+    fn advice(advice: i32) -> Result<()> {
+        // SAFETY: no byte is concerned.
+        match unsafe { libc::madvise(std::ptr::without_provenance_mut(PAGE), 0, advice) } {
+            0 => Ok(()),
+            _ => Err(Error::last_os(format!("madvise {advice}"))),
+        }
+    }
+}

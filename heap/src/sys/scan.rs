@@ -1,0 +1,79 @@
+//! PAGEMAP_SCAN: find the written pages of a range and arm them again, in one step of the kernel.
+//!
+//! A page whose entry is missing counts as written, and a marker in its place arms it. The scan fills a bounded vector
+//! and says where it stopped; whoever does not go on from there loses writes.
+
+use crate::base::{Error, Result};
+use linux_raw_sys::general as raw;
+use std::{fs::File, io, mem::size_of, ops::Range, os::fd::AsRawFd};
+
+/// A stretch of pages that the scan found.
+pub type Region = raw::page_region;
+
+/// An empty place for a [`Region`].
+pub const NO_REGION: Region = Region { start: 0, end: 0, categories: 0 };
+
+/// `_IOWR('f', 16, struct pm_scan_arg)`.
+const PAGEMAP_SCAN: u32 = (3 << 30) | ((size_of::<raw::pm_scan_arg>() as u32) << 16) | ((b'f' as u32) << 8) | 16;
+const _: () = assert!(size_of::<raw::pm_scan_arg>() == 96 && PAGEMAP_SCAN == 0xc060_6610);
+
+/// The page map of this process, as of when it was opened: in a forked child it still means the parent's.
+pub struct Pagemap {
+    file: File,
+}
+
+impl Pagemap {
+    /// Opens `/proc/self/pagemap`.
+    ///
+    /// # Errors
+    /// If there is no `/proc`, or the process may not be inspected.
+    pub fn open() -> Result<Self> {
+        let file = File::open("/proc/self/pagemap").map_err(|e| Error::os("open /proc/self/pagemap", e))?;
+        Ok(Self { file })
+    }
+
+    /// Finds written pages of `range` from its start on and arms them again, until the range or `regions` is used up.
+    /// Gives the regions found, and the address up to which the range is done.
+    ///
+    /// # Errors
+    /// If some page is not registered for asynchronous write-protect, or memory for page tables runs out. Pages may have
+    /// been armed by then without being told of: after an error, take all of `range` for written.
+    pub fn take_written<'a>(&self, range: Range<u64>, regions: &'a mut [Region]) -> Result<(&'a [Region], u64)> {
+        let (found, done) = self.scan(&range, regions)?;
+        Ok((&regions[..found], done))
+    }
+
+    /// Arms all of `range`, whatever was written.
+    ///
+    /// # Errors
+    /// As for [`Pagemap::take_written`].
+    pub fn arm(&self, range: Range<u64>) -> Result<()> {
+        self.scan(&range, &mut []).map(|_| ())
+    }
+
+    fn scan(&self, range: &Range<u64>, regions: &mut [Region]) -> Result<(usize, u64)> {
+        let mut arg = raw::pm_scan_arg {
+            size: size_of::<raw::pm_scan_arg>() as u64,
+            flags: (raw::PM_SCAN_WP_MATCHING | raw::PM_SCAN_CHECK_WPASYNC).into(),
+            start: range.start,
+            end: range.end,
+            walk_end: 0,
+            vec: if regions.is_empty() { 0 } else { regions.as_mut_ptr().expose_provenance() as u64 },
+            vec_len: regions.len() as u64,
+            max_pages: 0,
+            category_inverted: 0,
+            category_mask: raw::PAGE_IS_WRITTEN.into(),
+            category_anyof_mask: 0,
+            return_mask: raw::PAGE_IS_WRITTEN.into(),
+        };
+        // SAFETY: `arg` is what the request reads and writes, and `vec` holds `vec_len` regions that are borrowed
+        // mutably. Arming a page changes no byte of it and stops no thread.
+        let found = unsafe { libc::ioctl(self.file.as_raw_fd(), PAGEMAP_SCAN as _, &raw mut arg) };
+        if found < 0 {
+            let error = io::Error::last_os_error();
+            return Err(Error::os(format!("PAGEMAP_SCAN {:#x}..{:#x}", range.start, range.end), error));
+        }
+        debug_assert!(found as usize <= regions.len() && (range.start..=range.end).contains(&arg.walk_end));
+        Ok((found as usize, arg.walk_end))
+    }
+}

@@ -3,7 +3,7 @@
 use crate::alloc::Allocator;
 use crate::base::sync::{Mutex, lock};
 use crate::base::{Epoch, Error, ErrorKind, Result};
-use crate::checkpoint::{CutReport, CutState, Job, Pending, RootTable, Threads, Ticket, Writer};
+use crate::checkpoint::{CutState, Job, Pending, RootTable, Threads, Ticket, Writer};
 use crate::durable::{Addressing, Catalog, LogStore, Recovered, StoreStats};
 use crate::stats::{Counters, Stats};
 use crate::sys;

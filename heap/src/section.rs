@@ -46,18 +46,18 @@ impl<'h> Section<'h> {
     /// `object` came from [`Section::alloc`] of this heap, in this process or an earlier one, was not freed since, and nothing refers to it.
     #[inline]
     pub unsafe fn dealloc(&self, object: NonNull<u8>) {
-        self.free_address(sys::address(object.as_ptr()));
+        self.free_address(self.engine.allocator.address_of(object.as_ptr()));
     }
 
     /// How many bytes may be used at `object`: at least what was asked for. `None` if no object of this heap starts there.
     pub fn usable_bytes(&self, object: NonNull<u8>) -> Option<usize> {
-        self.engine.allocator.usable_bytes(sys::address(object.as_ptr()))
+        self.engine.allocator.usable_bytes(self.engine.allocator.address_of(object.as_ptr()))
     }
 
     /// Whether `object` lies in this heap.
     #[inline]
     pub fn owns(&self, object: NonNull<u8>) -> bool {
-        self.owns_address(sys::address(object.as_ptr()))
+        self.owns_address(self.engine.allocator.address_of(object.as_ptr()))
     }
 
     #[inline]

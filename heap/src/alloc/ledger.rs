@@ -105,11 +105,6 @@ impl Ledger {
         }
     }
 
-    /// Whether no slot of `frame` was allocated at the last cut.
-    pub fn was_empty(&self, frame: FrameIndex) -> bool {
-        self.cut[frame.index() * self.words..][..self.words].iter().all(|w| *w == 0)
-    }
-
     /// Every frame that a record must look at, in ascending order.
     pub fn frames_to_settle(&mut self) -> Vec<FrameIndex> {
         self.changed.absorb(&self.touched);
@@ -176,6 +171,5 @@ mod tests {
         ledger.mark_all_dirty(FrameIndex(0), &taken);
         let delta = ledger.settle(FrameIndex(0), &taken.words()[..1]);
         assert_eq!(delta, FrameDelta { allocated: Some(taken), dirty: taken, live_change: 0 });
-        assert!(!ledger.was_empty(FrameIndex(0)));
     }
 }

@@ -88,11 +88,6 @@ impl RunZone {
         self.addresses(0..self.tracked)
     }
 
-    /// Pages below the high-water mark.
-    pub fn frames(&self) -> u32 {
-        self.end
-    }
-
     /// Allocates `pages` pages at a multiple of `align` pages, the lowest that fit. `None` if the zone has no such room.
     ///
     /// # Errors
@@ -222,11 +217,6 @@ impl RunZone {
         Ok(bytes)
     }
 
-    /// Allocated runs and pages.
-    pub fn totals(&self) -> (u64, u64) {
-        (self.allocated.len() as u64, self.allocated.values().map(|pages| u64::from(*pages)).sum())
-    }
-
     /// Checks R1.
     ///
     /// # Panics
@@ -310,5 +300,73 @@ impl RunZone {
 
     fn page_of(&self, addr: u64) -> u32 {
         ((addr - page_address(self.mapping.number(), FrameIndex(0))) / PAGE as u64) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{ZoneKind, ZoneNumber};
+    use crate::durable::Addressing;
+    use crate::track::{self, TrackerKind};
+    use proptest::prelude::*;
+
+    /// Dropped in reverse order: the tracker ends before the memory that it tracks.
+    fn zone() -> (RunZone, Box<dyn WriteTracker>) {
+        let memory = crate::sys::WorkingMemory::new().unwrap();
+        let index = ZoneIndex(0);
+        let mapping = crate::arena::claim_zone(&memory, &[9; 16], index, ZoneKind::Runs, Addressing::Lanes).unwrap();
+        (RunZone::new(index, mapping), track::open(TrackerKind::Signal).unwrap())
+    }
+
+    fn number_of(zone: &RunZone) -> ZoneNumber {
+        zone.mapping.number()
+    }
+
+    #[test]
+    fn a_run_freed_and_taken_again_in_one_epoch_is_told_as_both() {
+        let (mut zone, tracker) = zone();
+        let a = zone.allocate(3, 1, &*tracker).unwrap().unwrap();
+        assert_eq!(zone.settle(), (vec![RunChange::Allocated(FrameIndex(0), 3)], vec![0..3]));
+        zone.free(a);
+        let b = zone.allocate(2, 1, &*tracker).unwrap().unwrap();
+        assert_eq!(a, b);
+        let changes = vec![RunChange::Freed(FrameIndex(0), 3), RunChange::Allocated(FrameIndex(0), 2)];
+        assert_eq!(zone.settle(), (changes.clone(), vec![0..2]));
+        // That record is lost: the next one must tell the same.
+        zone.owe_allocated(FrameIndex(0));
+        zone.owe_freed(FrameIndex(0), 3);
+        assert_eq!(zone.settle(), (changes, vec![0..2]));
+        assert_eq!(zone.pages_at(b), Some(2));
+        assert_eq!(b, page_address(number_of(&zone), FrameIndex(0)));
+    }
+
+    #[test]
+    fn written_pages_are_cut_to_allocated_runs_that_are_not_fresh() {
+        let (mut zone, tracker) = zone();
+        let runs: Vec<u64> = (0..4).map(|_| zone.allocate(4, 1, &*tracker).unwrap().unwrap()).collect();
+        zone.settle();
+        zone.free(runs[1]);
+        zone.allocate(4, 1, &*tracker).unwrap();
+        zone.owe_pages(12..14);
+        let all = runs[0]..runs[0] + 13 * PAGE as u64;
+        assert_eq!(zone.written_pages(&[all]), [0..4, 8..14]);
+    }
+
+    proptest! {
+        #[test]
+        fn runs_never_overlap_and_free_space_is_joined(ops in prop::collection::vec((1u32..9, 0u32..4, 0usize..8), 1..80)) {
+            let (mut zone, tracker) = zone();
+            let mut live: Vec<u64> = Vec::new();
+            for (pages, align, pick) in ops {
+                if pick < live.len() {
+                    zone.free(live.swap_remove(pick));
+                } else if let Some(addr) = zone.allocate(pages, 1 << align, &*tracker).unwrap() {
+                    prop_assert!(addr.is_multiple_of(PAGE as u64 * (1 << align)));
+                    live.push(addr);
+                }
+                zone.check();
+            }
+        }
     }
 }

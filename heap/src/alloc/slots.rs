@@ -112,11 +112,6 @@ impl SlotZone {
         self.tracked_lanes().map(|lane| (lane, self.lane_frames[lane.index()]))
     }
 
-    /// Frames that have ever been handed out from.
-    pub fn frames(&self) -> u32 {
-        self.cursor.end
-    }
-
     /// Takes up to `limit` free slots and pushes their addresses, the lowest last. Returns how many.
     pub fn take_free(&mut self, limit: usize, into: &mut Vec<u64>) -> usize {
         let start = into.len();

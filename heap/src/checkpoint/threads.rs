@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn sections_nest_and_an_ended_thread_leaves_its_cache() {
-        let threads = Threads::new();
+        let threads = Arc::new(Threads::new());
         let member = threads.enter();
         threads.enter();
         assert!(threads.is_inside());
@@ -204,12 +204,12 @@ mod tests {
         assert!(threads.is_inside());
         threads.leave(member);
         assert!(!threads.is_inside());
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let member = threads.enter();
-                threads.leave(member);
-            });
+        let theirs = threads.clone();
+        let thread = std::thread::spawn(move || {
+            let member = theirs.enter();
+            theirs.leave(member);
         });
+        thread.join().unwrap();
         let mut seen = Vec::new();
         threads.stop().visit_and_retire_caches(|_, abandoned| seen.push(abandoned));
         assert_eq!(seen, [false, true]);

@@ -1,1 +1,223 @@
-//! What is assumed of the kernel.
+//! What strewn assumes of the kernel, each assumption proved on the machine that the tests run on.
+//!
+//! A missing feature prints SKIP; with STREWN_REQUIRE_KERNEL=1 it fails. The trackers' own promises are tested by
+//! `track::conformance`; here the kernel is asked without them.
+
+use super::{
+    WorkingMemory, ZoneMapping,
+    pages::ScratchPage,
+    probe::probe,
+    ptr,
+    scan::{NO_REGION, Pagemap},
+    uffd::Uffd,
+};
+use crate::base::{LANE_SHIFT, PAGE, ZONE_SHIFT, ZoneIndex, ZoneNumber};
+use std::{ops::Range, time::Instant};
+
+const PAGES: u64 = 64;
+
+/// A zone with `lanes` lanes, and what arms and scans them.
+struct Lab {
+    uffd: Uffd,
+    pagemap: Pagemap,
+    zone: ZoneMapping,
+}
+
+impl Lab {
+    /// `None`, said aloud, where the kernel has no asynchronous write-protect. Zones from the top of the window: the
+    /// conformance suite takes its own from the bottom.
+    fn new(lanes: u16, pages: u64) -> Option<Self> {
+        if let Some((feature, why)) = probe().missing_for_async() {
+            skip(&format!("{feature}: {why}"));
+            return None;
+        }
+        let zone = WorkingMemory::new().unwrap().map_zone(zone(), ZoneIndex(0), lanes, pages * PAGE as u64).unwrap();
+        Some(Self { uffd: Uffd::new().unwrap(), pagemap: Pagemap::open().unwrap(), zone })
+    }
+
+    fn pages(&self, lane: u64, pages: Range<u64>) -> Range<u64> {
+        let start = (u64::from(self.zone.number().0) << ZONE_SHIFT) + (lane << LANE_SHIFT);
+        start + pages.start * PAGE as u64..start + pages.end * PAGE as u64
+    }
+
+    fn register_armed(&self, range: &Range<u64>) {
+        // SAFETY: every caller passes a mapped lane, a shared mapping of a memfd.
+        unsafe { self.uffd.register(range.clone()).unwrap() };
+        self.pagemap.arm(range.clone()).unwrap();
+    }
+
+    /// The first written stretches of `range`, up to `most`, and where the scan stopped.
+    fn scan(&self, range: &Range<u64>, most: usize) -> (Vec<Range<u64>>, u64) {
+        let mut regions = vec![NO_REGION; most];
+        let (found, done) = self.pagemap.take_written(range.clone(), &mut regions).unwrap();
+        (found.iter().map(|r| r.start..r.end).collect(), done)
+    }
+
+    fn written(&self, range: &Range<u64>) -> Vec<Range<u64>> {
+        self.scan(range, 1024).0
+    }
+}
+
+fn zone() -> ZoneNumber {
+    static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(1);
+    ZoneNumber(crate::base::END_ZONE - NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+}
+
+fn skip(why: &str) {
+    assert!(std::env::var_os("STREWN_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "required: {why}");
+    println!("SKIP: {why}");
+}
+
+/// Writes to a mapped lane.
+fn write(addr: u64) {
+    // SAFETY: every caller passes an address in a lane that its `Lab` keeps mapped.
+    unsafe { ptr(addr).write_volatile(1) };
+}
+
+fn one(range: Range<u64>) -> Vec<Range<u64>> {
+    vec![range; 1]
+}
+
+fn dont_need(range: &Range<u64>) {
+    // SAFETY: every caller passes a mapped lane; its bytes stay in the memfd.
+    unsafe { super::pages::advise(range.clone(), libc::MADV_DONTNEED, "MADV_DONTNEED").unwrap() };
+}
+
+#[test]
+fn asynchronous_write_protect_sees_one_lane_and_nothing_past_it() {
+    let Some(lab) = Lab::new(2, PAGES) else { return };
+    let (a, b) = (lab.pages(1, 0..PAGES), lab.pages(2, 0..PAGES));
+    lab.register_armed(&a);
+    lab.register_armed(&b);
+    write(lab.pages(0, 3..4).start);
+    lab.zone.write(0, &[1; PAGE]).unwrap();
+    assert!(lab.written(&a).is_empty() && lab.written(&b).is_empty());
+    write(lab.pages(1, 3..4).start);
+    assert_eq!(lab.written(&a), one(lab.pages(1, 3..4)));
+    assert_eq!(lab.written(&b), []);
+}
+
+#[test]
+fn a_scan_stops_when_its_vector_is_full_and_says_where() {
+    let Some(lab) = Lab::new(1, PAGES) else { return };
+    let lane = lab.pages(1, 0..PAGES);
+    lab.register_armed(&lane);
+    (0..PAGES).step_by(2).for_each(|page| write(lab.pages(1, page..page + 1).start));
+    let (found, done) = lab.scan(&lane, 5);
+    assert_eq!((found.len(), found.last().unwrap().end <= done, done < lane.end), (5, true, true));
+    let (rest, end) = lab.scan(&(done..lane.end), 1024);
+    assert_eq!((rest.len() as u64, end), (PAGES / 2 - 5, lane.end));
+}
+
+/// The entry of an unarmed page can vanish: it counts as written. That of an armed page leaves a marker: it stays clean.
+#[test]
+fn a_missing_entry_counts_as_written_unless_it_was_armed() {
+    let Some(lab) = Lab::new(1, PAGES) else { return };
+    let lane = lab.pages(1, 0..PAGES);
+    // SAFETY: a mapped lane, a shared mapping of a memfd.
+    unsafe { lab.uffd.register(lane.clone()).unwrap() };
+    assert_eq!(lab.written(&lane), one(lane.clone()), "pages never touched");
+    assert_eq!(lab.written(&lane), [], "pages never touched are armed by markers");
+    write(lane.start);
+    dont_need(&lane);
+    assert_eq!(lab.written(&lane), one(lab.pages(1, 0..1)));
+    dont_need(&lane);
+    assert_eq!(lab.written(&lane), []);
+    write(lane.start);
+    assert_eq!(lab.written(&lane), one(lab.pages(1, 0..1)));
+}
+
+/// Punching a frame out is no write: its armed pages may stay clean (Linux 6.18: markers take the place of the entries), though
+/// they read as zero now. A write that follows is seen.
+#[test]
+fn a_write_after_a_punch_is_seen() {
+    let Some(lab) = Lab::new(1, PAGES) else { return };
+    let lane = lab.pages(1, 0..PAGES);
+    (0..PAGES).for_each(|page| write(lab.pages(1, page..page + 1).start));
+    lab.register_armed(&lane);
+    lab.zone.punch(4 * PAGE as u64, 4 * PAGE as u64).unwrap();
+    let after_punch = lab.written(&lane);
+    println!("after a punch of 4 armed pages: {} stretches read as written", after_punch.len());
+    write(lab.pages(1, 5..6).start);
+    let seen = [after_punch, lab.written(&lane)].concat();
+    assert!(seen.iter().any(|range| range.contains(&lab.pages(1, 5..6).start)), "{seen:x?}");
+}
+
+#[test]
+fn registering_leaves_written_pages_unarmed_and_free_to_write() {
+    let Some(lab) = Lab::new(1, PAGES) else { return };
+    let lane = lab.pages(1, 0..PAGES);
+    lab.zone.populate(lane.clone()).unwrap();
+    // SAFETY: a mapped lane, a shared mapping of a memfd.
+    unsafe { lab.uffd.register(lane.clone()).unwrap() };
+    assert_eq!(lab.written(&lane), one(lane.clone()));
+    assert_eq!(lab.written(&lane), []);
+}
+
+#[test]
+fn a_scan_of_unregistered_memory_is_refused() {
+    let Some(lab) = Lab::new(1, PAGES) else { return };
+    let error = lab.pagemap.take_written(lab.pages(1, 0..1), &mut [NO_REGION]).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+    let page = ScratchPage::new().unwrap();
+    // SAFETY: the scratch page is a shared mapping of a memfd.
+    unsafe { lab.uffd.register(page.range()).unwrap() };
+    assert_eq!(lab.written(&page.range()), one(page.range()));
+}
+
+#[test]
+fn memory_grows_where_it_is_touched_and_shrinks_where_it_is_punched() {
+    let zone = WorkingMemory::new().unwrap().map_zone(zone(), ZoneIndex(5), 1, 1 << LANE_SHIFT).unwrap();
+    let (start, page) = (u64::from(zone.number().0) << ZONE_SHIFT, PAGE as u64);
+    assert_eq!((zone.backed_bytes().unwrap(), zone.next_data(0..1 << LANE_SHIFT).unwrap()), (0, None));
+    write(start + (1 << LANE_SHIFT) + 700 * page);
+    zone.write(701 * page, &[1]).unwrap();
+    assert_eq!(zone.next_data(0..1 << LANE_SHIFT).unwrap(), Some(700 * page..702 * page));
+    assert_eq!(zone.next_data(700 * page + 8..701 * page).unwrap(), Some(700 * page + 8..701 * page));
+    assert_eq!(zone.backed_bytes().unwrap(), 2 * page);
+    let mut byte = [0];
+    zone.read(700 * page, &mut byte).unwrap();
+    assert_eq!(byte, [1]);
+    zone.punch(700 * page, 2 * page).unwrap();
+    assert_eq!((zone.backed_bytes().unwrap(), zone.next_data(0..1 << LANE_SHIFT).unwrap()), (0, None));
+    zone.read(700 * page, &mut byte).unwrap();
+    assert_eq!(byte, [0]);
+}
+
+/// A heap of 257 mappings and 512 GiB of address space is made in well under a second, and takes no memory.
+#[test]
+fn a_zone_of_many_lanes_is_cheap() {
+    let Some(lab) = Lab::new(256, 1 << 18) else { return };
+    let begin = Instant::now();
+    for lane in 1..=256 {
+        // SAFETY: a mapped lane, a shared mapping of a memfd.
+        unsafe { lab.uffd.register(lab.pages(lane, 0..64)).unwrap() };
+    }
+    println!("256 lanes registered in {:?}", begin.elapsed());
+    assert_eq!(lab.zone.backed_bytes().unwrap(), 0);
+}
+
+/// What the granularity ladder stands on: a block can become one huge page, whatever the system's settings.
+#[test]
+fn a_block_of_a_memfd_can_be_collapsed() {
+    const BLOCK: u64 = 2 << 20;
+    if !probe().collapse.is_available() {
+        return skip(&probe().collapse.to_string());
+    }
+    let zone = WorkingMemory::new().unwrap().map_zone(zone(), ZoneIndex(0), 1, 2 * BLOCK).unwrap();
+    let start = u64::from(zone.number().0) << ZONE_SHIFT;
+    zone.write(0, &[1; BLOCK as usize]).unwrap();
+    let advise = |advice, name| {
+        // SAFETY: neither advice changes a byte; the block is mapped while `zone` lives.
+        unsafe { super::pages::advise(start..start + BLOCK, advice, name) }
+    };
+    advise(libc::MADV_HUGEPAGE, "MADV_HUGEPAGE").unwrap();
+    match advise(libc::MADV_COLLAPSE, "MADV_COLLAPSE") {
+        // Nothing stands on it yet; memory may be too fragmented for a huge page.
+        Err(e) => println!("SKIP: {e}"),
+        Ok(()) => println!("collapsed"),
+    }
+    let mut byte = [0];
+    zone.read(BLOCK - 1, &mut byte).unwrap();
+    assert_eq!(byte, [1]);
+}

@@ -35,14 +35,16 @@ pub fn explain(error: Error, bytes: u64) -> Error {
         Some(most) => error.context(format!(
             "{bytes:#x} bytes of address space are needed (not memory), and RLIMIT_AS (ulimit -v) is {most} bytes"
         )),
-        None => error.context(format!("no address space, or more than {} mappings", max_map_count())),
+        None => {
+            error.context(format!("no address space, or more than vm.max_map_count = {} mappings", max_map_count()))
+        }
     }
 }
 
-/// The kernel's limit on mappings, as text.
-pub fn max_map_count() -> String {
-    let value = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_else(|e| e.to_string());
-    format!("vm.max_map_count = {}", value.trim())
+/// The kernel's limit on the mappings of a process; its default, where it cannot be read.
+pub fn max_map_count() -> u64 {
+    let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
+    text.trim().parse().unwrap_or(65_530)
 }
 
 /// The error for a window that somebody else has mapped something in.

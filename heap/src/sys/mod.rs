@@ -6,8 +6,10 @@
 //! Atomics and locks here are those of std, never loom's: signal handlers and fork handlers need statics.
 
 pub mod fork;
+pub mod fs;
 #[cfg(not(any(miri, strewn_twin)))]
-mod limits;
+pub mod limits;
+pub mod lock;
 pub mod probe;
 
 #[cfg(not(any(miri, strewn_twin)))]

@@ -31,8 +31,6 @@ use std::{
 const ZONES: usize = 160;
 const PAGES: u64 = 1 << (ZONE_SHIFT - PAGE_SHIFT);
 const WORDS: usize = (PAGES / 64) as usize;
-/// Words whose pages make a lane.
-const LANE_WORDS: usize = 1 << 12;
 /// Runs that one batch of a harvest holds; few in tests, so that several batches are common.
 const RUNS: usize = if cfg!(test) { 40 } else { 1024 };
 /// The most runs that one word can add.
@@ -199,13 +197,16 @@ impl ZoneMarks {
         }
     }
 
-    /// Marks `pages` dirty. Safe in a signal handler.
-    pub fn mark(&self, pages: &Range<u64>) {
+    /// Marks `pages` dirty; gives how many were not. Safe in a signal handler.
+    pub fn mark(&self, pages: &Range<u64>) -> u64 {
+        let mut fresh = 0;
         for (word, mask) in words(pages) {
             // In this order, for M1; AcqRel as `take_word` argues.
-            self.dirty[word].fetch_or(mask, Ordering::AcqRel);
+            let before = self.dirty[word].fetch_or(mask, Ordering::AcqRel);
             self.summary[word / 64].fetch_or(1 << (word % 64), Ordering::AcqRel);
+            fresh += u64::from((mask & !before).count_ones());
         }
+        fresh
     }
 
     /// Clears the marks of `mask` in a dirty word; gives those that were set.

@@ -5,6 +5,8 @@
 mod choose;
 #[cfg(test)]
 mod conformance;
+#[cfg(all(test, not(any(miri, strewn_twin))))]
+mod conformance_kernel;
 #[cfg(not(any(miri, strewn_twin)))]
 mod marks;
 #[cfg(any(miri, strewn_twin))]

@@ -21,7 +21,8 @@
 //! batch is protected by a single call, whatever lies between its pages.
 //!
 //! # Too many mappings
-//! Each lone writable page splits a mapping, and at vm.max_map_count the kernel refuses to open another (ENOMEM). Then the
+//! Each lone writable page splits a mapping. When half of vm.max_map_count may be used up, the handler opens stretches of
+//! 64 pages at a time, then of 4096. At the limit itself the kernel refuses to open another (ENOMEM). Then the
 //! handler opens ever wider stretches around the page, clipped to what is tracked, and marks every page in them. The
 //! last one is the whole tracked run: its ends are ends of mappings, or lie in one that is writable already, so nothing is
 //! split. A refused call may have opened part of its stretch, so the stretch is marked all the same.
@@ -32,7 +33,7 @@ use super::{
 };
 use crate::{
     base::{Error, ErrorKind, Result},
-    sys::{fork, pages::protect, signal},
+    sys::{fork, limits::max_map_count, pages::protect, signal},
 };
 use std::{
     ops::Range,
@@ -42,6 +43,13 @@ use std::{
 /// Pages that the handler opens at once, in turn, while the kernel refuses: aligned stretches of these sizes, the largest
 /// being a lane, then all that is tracked around the page.
 const WIDTHS: [u64; 5] = [1, 64, 4096, 1 << 18, u64::MAX];
+
+/// Faults served since their pages were last harvested, each of which may have split a mapping in three. At least zero after
+/// a harvest of everything: fresh pages are harvested, too, but were never counted in.
+static SPLITS: AtomicU64 = AtomicU64::new(0);
+/// Splits after which the handler opens more than a page at a time: a quarter of vm.max_map_count, so that pages alone
+/// use up half of the mappings, and the rest of the program keeps the other half.
+static SPLITS_MAX: AtomicU64 = AtomicU64::new(0);
 
 /// See the module.
 pub struct SignalTracker {
@@ -57,6 +65,8 @@ impl SignalTracker {
     pub fn new() -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         fork::install();
+        // Relaxed, here and for the other uses: a stale value costs precision, not correctness.
+        SPLITS_MAX.store(max_map_count() / 4, Ordering::Relaxed);
         signal::install(on_fault)?;
         // Relaxed: only distinctness matters.
         Ok(Self { id: NEXT.fetch_add(1, Ordering::Relaxed), generation: fork::fork_generation() })
@@ -75,7 +85,10 @@ fn on_fault(addr: u64) -> bool {
 
 /// Opens `page`, or what the kernel allows around it; then marks what it may have opened.
 fn open_and_mark(zone: &ZoneMarks, page: u64) -> bool {
-    for width in WIDTHS {
+    let splits = SPLITS.fetch_add(1, Ordering::Relaxed);
+    let splits_max = SPLITS_MAX.load(Ordering::Relaxed);
+    let narrowest = usize::from(splits > splits_max) + usize::from(splits > splits_max + splits_max / 4);
+    for &width in &WIDTHS[narrowest..] {
         let pages = match width {
             1 => page..page + 1,
             u64::MAX => zone.tracked_around(page, 0..zone.pages()),
@@ -86,7 +99,10 @@ fn open_and_mark(zone: &ZoneMarks, page: u64) -> bool {
         };
         // SAFETY: the pages are tracked, so by the contract of `track` they lie in a mapped lane.
         let opened = unsafe { protect(zone.addresses(&pages), true) };
-        zone.mark(&pages);
+        if zone.mark(&pages) == 0 {
+            // Another thread's fault at the same page was faster, and has been counted.
+            harvested(1);
+        }
         match opened {
             Ok(()) => return true,
             Err(libc::ENOMEM) => (),
@@ -94,6 +110,11 @@ fn open_and_mark(zone: &ZoneMarks, page: u64) -> bool {
         }
     }
     false
+}
+
+/// Takes `pages` off the count of splits.
+fn harvested(pages: u64) {
+    let _ = SPLITS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |splits| Some(splits.saturating_sub(pages)));
 }
 
 impl SignalTracker {
@@ -151,10 +172,11 @@ impl WriteTracker for SignalTracker {
             let span = zone.addresses(&(first.start..last.end));
             // SAFETY: the span lies in `range`, which is tracked, so it lies in mapped lanes.
             if let Err(errno) = unsafe { protect(span.clone(), false) } {
-                runs.iter().for_each(|run| zone.mark(run));
+                runs.iter().for_each(|run| _ = zone.mark(run));
                 let what = format!("mprotect {:#x}..{:#x} read-only", span.start, span.end);
                 return Err(Error::os(what, std::io::Error::from_raw_os_error(errno)));
             }
+            harvested(runs.iter().map(|run| run.end - run.start).sum());
             runs.iter().for_each(|run| sink(zone.addresses(run)));
         }
         Ok(())

@@ -35,7 +35,10 @@ macro_rules! plain {
     };
 }
 
-plain!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64 bool char ());
+plain!(u8 u16 u32 u64 u128 usize i8 i16 i32 i64 i128 isize f32 f64 bool char);
+
+// SAFETY: no bytes at all.
+unsafe impl Persist for () {}
 
 // SAFETY: an array is as good as its elements.
 unsafe impl<T: Persist, const N: usize> Persist for [T; N] {}

@@ -1,0 +1,412 @@
+//! [`LogStore`]: one heap's durable state: when to append, when to change segments, when to fold.
+//!
+//! ```text
+//!            over log_bytes, other segment free: rotate              fold done: recycle
+//!   active ─────────────────────────────────────────────> sealed ───────────────────────> free
+//! ```
+//! 1. At most one segment is sealed; a background thread "strewn-fold" folds it. Its segment is free once the superblock
+//!    says so, and only then is it written again.
+//! 2. While a fold lags, appends go on in the active segment until both together reach three times `log_bytes`; then they
+//!    wait. So the log takes at most 3 x `log_bytes` plus one checkpoint (or, if one checkpoint alone is longer than that,
+//!    that checkpoint and twice `log_bytes`, plus one checkpoint).
+//! 3. A fold that failed is tried again by the append that has to wait for it, and by `close`. Its error is theirs.
+//! 4. After a failed sync, wherever, nothing is written any more: every call returns `Poisoned`.
+//! 5. Nothing is written before `load` has checked everything. Then, in this order: the superblock (newest copy first),
+//!    and the end of the log; see [`Log::rewrite_end`].
+//!
+//! Must not: know what is in a record, or how an image is read.
+
+use std::path::Path;
+
+use super::catalog::Catalog;
+use super::failure::{Counters, Failure};
+use super::fold::fold;
+use super::format::*;
+use super::image::Sink;
+use super::log::{Log, encode_segment_header};
+use super::meta;
+use super::record::Record;
+use super::recover::{Recovered, Recovery};
+use super::segment::ChainEnd;
+use super::storage::{self, Storage, must_open};
+use super::superblock::{Addressing, Superblock};
+use crate::base::sync::{Arc, Condvar, Mutex, MutexGuard, Ordering, lock};
+use crate::base::{Epoch, Error, ErrorKind, Result};
+
+/// What is decided when a heap is created.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// The heap's identity; random, or fixed where files must come out the same.
+    pub heap_id: [u8; 16],
+    /// How objects get their addresses.
+    pub addressing: Addressing,
+    /// Bytes of a log segment before it is folded.
+    pub log_bytes: u64,
+}
+
+/// What an append did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Bytes that the record takes in the log.
+    pub log_bytes: u64,
+}
+
+/// Bytes written and syncs done since the store was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Bytes written to the log.
+    pub log_bytes: u64,
+    /// Bytes written to zone files.
+    pub image_bytes: u64,
+    /// Bytes written to catalogs.
+    pub meta_bytes: u64,
+    /// Bytes written to the superblock.
+    pub superblock_bytes: u64,
+    /// Files and directories synced.
+    pub syncs: u64,
+    /// Segments folded.
+    pub folds: u64,
+}
+
+/// A heap's durable state, open and locked.
+pub struct LogStore {
+    shared: Arc<Shared>,
+    log: Log,
+    /// Until it is loaded.
+    recovery: Option<Box<Recovery>>,
+    fold_thread: Option<std::thread::JoinHandle<()>>,
+}
+
+struct Shared {
+    storage: Arc<dyn Storage>,
+    counters: Counters,
+    state: Mutex<FoldState>,
+    fold_ended: Condvar,
+}
+
+struct FoldState {
+    superblock: Superblock,
+    /// The sealed segment, until it is folded.
+    sealed: Option<ChainEnd>,
+    running: bool,
+    /// Why the last attempt at `sealed` failed.
+    error: Option<Error>,
+    /// The failed sync after which nothing is written.
+    poison: Option<Error>,
+}
+
+impl LogStore {
+    /// Creates a heap at `path`: whole and durable, or not at all.
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `InvalidArgument`, and whatever the file system answers.
+    pub fn create(path: &Path, options: &StoreOptions) -> Result<Self> {
+        check_options(options)?;
+        Self::created(storage::create(path, &|storage| build(storage, options))?)
+    }
+
+    /// Opens the heap at `path`. [`load`](Self::load) must follow. Nothing is written yet.
+    ///
+    /// # Errors
+    /// `NotFound`, `NotAHeap`, `UnsupportedVersion`, `Corrupt`, `Locked`, and whatever the file system answers.
+    pub fn open(path: &Path) -> Result<(Self, Recovered)> {
+        Self::open_in(storage::open(path)?)
+    }
+
+    /// Like [`create`](Self::create), in an empty directory, without atomicity.
+    pub(super) fn create_in(storage: Arc<dyn Storage>, options: &StoreOptions) -> Result<Self> {
+        check_options(options)?;
+        build(&*storage, options)?;
+        Self::created(storage)
+    }
+
+    fn created(storage: Arc<dyn Storage>) -> Result<Self> {
+        let (mut store, _) = Self::open_in(storage)?;
+        store.load(&mut |_, _, _| Ok(()))?;
+        Ok(store)
+    }
+
+    /// Like [`open`](Self::open), with the directory at hand.
+    pub(super) fn open_in(storage: Arc<dyn Storage>) -> Result<(Self, Recovered)> {
+        let recovery = Recovery::read(&*storage)?;
+        let recovered = recovery.recovered();
+        let log = Log::open(&*storage, recovered.heap_id, recovery.active().chain)?;
+        let superblock = recovery.superblock;
+        let state = FoldState { superblock, sealed: None, running: false, error: None, poison: None };
+        let (state, fold_ended) = (Mutex::new(state), Condvar::new());
+        let shared = Arc::new(Shared { storage, counters: Counters::default(), state, fold_ended });
+        Ok((Self { shared, log, recovery: Some(Box::new(recovery)), fold_thread: None }, recovered))
+    }
+
+    /// Delivers the contents of every frame with an allocated slot, and of every page of allocated runs (pages of zeros
+    /// may be left out), checked, zones and bytes ascending. To be called once, after `open`, before the first append.
+    /// If it fails, nothing on disk was changed, unless the failure is in making the end of the log durable.
+    pub fn load(&mut self, sink: Sink<'_>) -> Result<()> {
+        let Some(recovery) = self.recovery.take() else { return Err(self.misuse("is loaded already")) };
+        let loaded = recovery.load(&*self.shared.storage, sink);
+        let loaded = loaded.and_then(|()| self.secure(&recovery).map_err(|failure| self.shared.note(failure)));
+        if let Err(error) = loaded {
+            self.recovery = Some(recovery);
+            return Err(error);
+        }
+        if let [sealed, _] = &recovery.segments[..] {
+            lock(&self.shared.state).sealed = Some(sealed.chain);
+            self.start_fold();
+        }
+        Ok(())
+    }
+
+    /// Makes durable what was read: a process before this one may have died after a failed sync, see `failure.rs`.
+    fn secure(&mut self, recovery: &Recovery) -> Result<(), Failure> {
+        self.log.prepare(&*self.shared.storage)?;
+        let file = must_open(&*self.shared.storage, names::SUPERBLOCK)?;
+        recovery.superblock.write(&*file, recovery.superblock_copy, &self.shared.counters)?;
+        let clean = recovery.segments.len() == 1 && !self.log.has_records();
+        if clean { Ok(()) } else { self.log.rewrite_end(recovery.active(), &self.shared.counters) }
+    }
+
+    /// Makes `record` durable as `epoch`, which must be later than the last one. Returns once it is.
+    ///
+    /// # Errors
+    /// `StorageFull` and the like: nothing was committed; the same or another record may be appended again.
+    /// `Poisoned`: a sync failed. Whether the record of the append that hit it is durable shows when the heap is opened
+    /// again.
+    pub fn append(&mut self, epoch: Epoch, record: &mut Record) -> Result<Appended> {
+        if self.recovery.is_some() {
+            return Err(self.misuse("is not loaded yet"));
+        }
+        let last = self.log.chain().epoch;
+        if epoch <= last {
+            return Err(self.misuse(&format!("holds epoch {last}; epoch {epoch} cannot follow")));
+        }
+        debug_assert!(record.items().all(|item| item.is_ok()), "the builder makes sound records");
+        self.shared.check_poison(&lock(&self.shared.state))?;
+        self.make_room()?;
+        let appended = self.log.append(epoch, record, &self.shared.counters);
+        let log_bytes = appended.map_err(|failure| self.shared.note(failure))?;
+        Ok(Appended { log_bytes })
+    }
+
+    /// What was written since the store was opened.
+    pub fn stats(&self) -> StoreStats {
+        // Relaxed: statistics, see `Counters`.
+        let counters = &self.shared.counters;
+        StoreStats {
+            log_bytes: counters.log_bytes.load(Ordering::Relaxed),
+            image_bytes: counters.image_bytes.load(Ordering::Relaxed),
+            meta_bytes: counters.meta_bytes.load(Ordering::Relaxed),
+            superblock_bytes: counters.superblock_bytes.load(Ordering::Relaxed),
+            syncs: counters.syncs.load(Ordering::Relaxed),
+            folds: counters.folds.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Folds everything into the image, so that the log is empty, and closes the store. If it fails, what was
+    /// acknowledged is durable all the same.
+    pub fn close(mut self) -> Result<()> {
+        if self.recovery.is_some() {
+            return Ok(());
+        }
+        self.finish_fold()?;
+        if self.log.has_records() {
+            self.rotate()?;
+            self.finish_fold()?;
+        }
+        self.log.trim();
+        Ok(())
+    }
+
+    /// Changes segments if the active one is full and the other free; waits if there is no other way.
+    fn make_room(&mut self) -> Result<()> {
+        let mut tried = false;
+        loop {
+            let state = lock(&self.shared.state);
+            self.shared.check_poison(&state)?;
+            let (active, limit) = (self.log.chain().end, state.superblock.log_bytes);
+            let Some(sealed) = state.sealed else {
+                drop(state);
+                return if active < limit { Ok(()) } else { self.rotate_and_fold() };
+            };
+            if active < limit || active + sealed.end < 3 * limit {
+                return Ok(());
+            }
+            match &state.error {
+                Some(error) if tried && !state.running => return Err(error.clone()),
+                _ => {}
+            }
+            tried |= !state.running;
+            let running = state.running;
+            drop(state);
+            if running { drop(self.shared.wait_for_fold()) } else { self.start_fold() }
+        }
+    }
+
+    fn rotate_and_fold(&mut self) -> Result<()> {
+        self.rotate()?;
+        self.start_fold();
+        Ok(())
+    }
+
+    /// Seals the active segment and goes on in the other one, which is free.
+    fn rotate(&mut self) -> Result<()> {
+        let sealed = self.log.start_segment(&self.shared.counters).map_err(|failure| self.shared.note(failure))?;
+        let mut state = lock(&self.shared.state);
+        debug_assert!(state.sealed.is_none() && state.superblock.log_generation == sealed.generation);
+        state.sealed = Some(sealed);
+        Ok(())
+    }
+
+    /// Folds the sealed segment, if there is one, here and now.
+    fn finish_fold(&mut self) -> Result<()> {
+        drop(self.shared.wait_for_fold());
+        self.shared.run_fold();
+        let state = lock(&self.shared.state);
+        self.shared.check_poison(&state)?;
+        match &state.error {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts folding in the background. No fold may be running.
+    fn start_fold(&mut self) {
+        self.join();
+        let shared = self.shared.clone();
+        lock(&self.shared.state).running = true;
+        let thread = std::thread::Builder::new().name("strewn-fold".to_owned()).spawn(move || shared.run_fold());
+        match thread {
+            Ok(thread) => self.fold_thread = Some(thread),
+            // No thread to be had: fold here, late but certain.
+            Err(_) => self.shared.run_fold(),
+        }
+    }
+
+    fn join(&mut self) {
+        if let Some(thread) = self.fold_thread.take() {
+            // A panic of it was noted by `FoldGuard`.
+            let _ = thread.join();
+        }
+    }
+
+    fn misuse(&self, what: &str) -> Error {
+        Error::new(ErrorKind::InvalidArgument, format!("{}: the store {what}", self.shared.storage.path().display()))
+    }
+}
+
+impl Drop for LogStore {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+impl std::fmt::Debug for LogStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogStore").field("path", &self.shared.storage.path()).field("log", &self.log.chain()).finish()
+    }
+}
+
+impl Shared {
+    fn check_poison(&self, state: &FoldState) -> Result<()> {
+        match &state.poison {
+            None => Ok(()),
+            Some(cause) => {
+                let path = self.storage.path().display();
+                let message = format!("{path}: nothing can be written until the heap is opened again, since: {cause}");
+                Err(Error::new(ErrorKind::Poisoned, message))
+            }
+        }
+    }
+
+    /// Takes note of a failure, and returns the error for the caller.
+    fn note(&self, failure: Failure) -> Error {
+        if let Failure::Poison(error) = &failure {
+            lock(&self.state).poison.get_or_insert(error.clone());
+        }
+        failure.into_error()
+    }
+
+    fn wait_for_fold(&self) -> MutexGuard<'_, FoldState> {
+        let mut state = lock(&self.state);
+        while state.running {
+            state = self.fold_ended.wait(state).unwrap_or_else(|poison| poison.into_inner());
+        }
+        state
+    }
+
+    /// Folds the sealed segment, if there is one and nothing forbids it, and says so.
+    fn run_fold(&self) {
+        let mut state = lock(&self.state);
+        let (superblock, sealed) = (state.superblock, state.sealed.filter(|_| state.poison.is_none()));
+        state.running = true;
+        drop(state);
+        let mut outcome = FoldGuard { shared: self, result: None };
+        outcome.result = sealed.map(|sealed| fold(&*self.storage, &self.counters, &superblock, sealed));
+        if sealed.is_none() {
+            outcome.result = Some(Ok(superblock));
+        }
+    }
+}
+
+/// Publishes the result of a fold when dropped, also by a panic.
+struct FoldGuard<'a> {
+    shared: &'a Shared,
+    result: Option<Result<Superblock, Failure>>,
+}
+
+impl Drop for FoldGuard<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.shared.state);
+        let panicked =
+            || Err(Failure::Poison(Error::new(ErrorKind::Io, "the fold of the log into the image panicked")));
+        match self.result.take().unwrap_or_else(panicked) {
+            Ok(superblock) if superblock == state.superblock => {}
+            Ok(superblock) => {
+                state.superblock = superblock;
+                state.sealed = None;
+                state.error = None;
+            }
+            Err(failure) => {
+                if let Failure::Poison(error) = &failure {
+                    state.poison.get_or_insert(error.clone());
+                }
+                state.error = Some(failure.into_error().context("folding the log into the image"));
+            }
+        }
+        state.running = false;
+        drop(state);
+        self.shared.fold_ended.notify_all();
+    }
+}
+
+fn check_options(options: &StoreOptions) -> Result<()> {
+    let limits = LOG_BYTES_MIN..=LOG_BYTES_MAX;
+    if limits.contains(&options.log_bytes) {
+        return Ok(());
+    }
+    let message = format!("log_bytes is {}, which is not within {limits:?}", options.log_bytes);
+    Err(Error::new(ErrorKind::InvalidArgument, message))
+}
+
+/// Writes all files of an empty heap and syncs them. Nothing refers to them yet, so that the order does not matter.
+fn build(storage: &dyn Storage, options: &StoreOptions) -> Result<()> {
+    let counters = Counters::default();
+    let built = (|| {
+        let heap_id = options.heap_id;
+        let (meta_len, meta_crc) = meta::write(storage, &counters, &heap_id, 1, Epoch(0), &Catalog::default())?;
+        let header = encode_segment_header(&heap_id, 1, Epoch(0), 0);
+        for (name, bytes) in
+            [(names::LOGS[1], &header[..]), (names::LOGS[0], &[]), (names::METAS[0], &[]), (names::ACKED, &[])]
+        {
+            let file = storage.create_file(name)?;
+            file.write_at(0, bytes)?;
+            counters.sync(&*file)?;
+        }
+        let (addressing, log_bytes) = (options.addressing, options.log_bytes);
+        let (generation, log_generation, image_epoch) = (1, 1, Epoch(0));
+        let superblock =
+            Superblock { heap_id, addressing, log_bytes, generation, image_epoch, log_generation, meta_len, meta_crc };
+        superblock.write(&*storage.create_file(names::SUPERBLOCK)?, 0, &counters)?;
+        storage.sync_dir().map_err(Failure::Retry)
+    })();
+    built.map_err(Failure::into_error)
+}

@@ -1,4 +1,4 @@
-//! The part of the suite that needs a real kernel: lanes told apart, races, dropped page tables, fork, signals.
+//! The part of the suite that needs a real kernel: lanes told apart, races, dropped page tables, fork.
 
 use super::{
     TrackerKind,
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     base::{ErrorKind, PAGE, ZoneIndex},
-    sys::{WorkingMemory, limits::max_map_count, ptr},
+    sys::{WorkingMemory, ptr},
 };
 use std::{
     io::Write,
@@ -226,28 +226,6 @@ fn a_dropped_tracker_leaves_plain_memory(kind: TrackerKind) {
 }
 
 #[test]
-fn more_dirty_pages_than_mappings_are_all_found() {
-    const PAGES: u64 = 80_000;
-    let lab = Lab::new(TrackerKind::Signal, 1, PAGES).unwrap();
-    let lane = lab.lane(1, 0..PAGES);
-    lab.track(&lane);
-    for round in 1..3 {
-        lab.tracker.arm(lane.clone()).unwrap();
-        let even: Vec<u64> = every(&lane).into_iter().step_by(2).collect();
-        even.iter().for_each(|page| write(*page, round));
-        let mappings = std::fs::read_to_string("/proc/self/maps").unwrap().lines().count() as u64;
-        assert!(mappings < max_map_count() * 3 / 4, "{mappings} mappings: none are left for the rest of the program");
-        let found = lab.harvest(&lane);
-        let found: std::collections::HashSet<u64> = found.into_iter().collect();
-        assert!(even.iter().all(|page| found.contains(page)), "{} pages found", found.len());
-        assert!(even.iter().all(|page| read(*page) == round));
-    }
-    assert_eq!(lab.harvest(&lane), []);
-    write(lane.start, 9);
-    assert_eq!(lab.harvest(&lane), [lane.start]);
-}
-
-#[test]
 fn one_zone_has_one_signal_tracker() {
     let lab = Lab::new(TrackerKind::Signal, 1, 16).unwrap();
     lab.track(&lab.lane(1, 0..8));
@@ -259,59 +237,6 @@ fn one_zone_has_one_signal_tracker() {
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 }
 
-/// A fault that is not the tracker's: in a page of the window that nothing was mapped over.
-fn stray_fault(lab: &Lab) {
-    write(lab.lane(100, 0..1).start, 1);
-}
-
-extern "C" fn exit_with_7(_: i32) {
-    // SAFETY: async-signal-safe, and runs no code of the parent.
-    unsafe { libc::_exit(7) };
-}
-
-/// The handler is installed once a process, so these faults happen in a process of their own: this test binary, run again
-/// for the one test below.
-fn in_a_fresh_process(scene: &str) -> std::process::ExitStatus {
-    std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--test-threads=1", "track::conformance_kernel::a_scene_with_faults"])
-        .env("STREWN_FAULT_SCENE", scene)
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .status()
-        .unwrap()
-}
-
-#[test]
-fn a_scene_with_faults() {
-    let Ok(scene) = std::env::var("STREWN_FAULT_SCENE") else { return };
-    let action = match scene.as_str() {
-        "own handler" => exit_with_7 as *const () as usize,
-        _ => libc::SIG_DFL,
-    };
-    // SAFETY: a plain handler that only exits, or the default action.
-    unsafe { libc::signal(libc::SIGSEGV, action) };
-    let lab = Lab::new(TrackerKind::Signal, 1, 16).unwrap();
-    let lane = lab.lane(1, 0..16);
-    lab.track(&lane);
-    lab.tracker.arm(lane.clone()).unwrap();
-    write(lane.start, 1);
-    assert_eq!(lab.harvest(&lane), [lane.start]);
-    match scene.as_str() {
-        // SAFETY: the signal goes to this process, which it ends.
-        "sent" => _ = unsafe { libc::raise(libc::SIGSEGV) },
-        _ => stray_fault(&lab),
-    }
-    unreachable!("the signal was swallowed");
-}
-
-#[test]
-fn foreign_faults_go_to_the_previous_handler() {
-    use std::os::unix::process::ExitStatusExt;
-    assert_eq!(in_a_fresh_process("own handler").code(), Some(7));
-    assert_eq!(in_a_fresh_process("default").signal(), Some(libc::SIGSEGV));
-    assert_eq!(in_a_fresh_process("sent").signal(), Some(libc::SIGSEGV));
-}
-
 #[test]
 fn a_taken_window_names_the_mapping_in_the_way() {
     let memory = WorkingMemory::new().unwrap();
@@ -321,28 +246,4 @@ fn a_taken_window_names_the_mapping_in_the_way() {
     assert_eq!(error.kind(), ErrorKind::AddressInUse);
     assert!(error.to_string().contains("memfd:strewn"), "{error}");
     assert!(error.to_string().contains(&format!("{:#x}", u64::from(number.0) << 39)), "{error}");
-}
-
-/// Prints what a first write, a clean scan and an arming cost. `cargo test --release -- --ignored --nocapture costs_of`
-#[test]
-#[ignore = "a measurement"]
-fn costs_of_each_tracker() {
-    const PAGES: u64 = 4096;
-    for kind in [TrackerKind::Async, TrackerKind::Signal] {
-        let Some(lab) = Lab::new(kind, 1, PAGES) else { continue };
-        let lane = lab.lane(1, 0..PAGES);
-        lab.zone.populate(lane.clone()).unwrap();
-        lab.track(&lane);
-        let time = |what: &str, f: &mut dyn FnMut()| {
-            let start = std::time::Instant::now();
-            f();
-            println!("{kind:8} {what:28} {:8.1} ns a page", start.elapsed().as_nanos() as f64 / PAGES as f64);
-        };
-        for _ in 0..2 {
-            time("arm all, all written", &mut || lab.tracker.arm(lane.clone()).unwrap());
-            time("first write, all", &mut || every(&lane).into_iter().for_each(|page| write(page, 1)));
-            time("harvest, all written", &mut || lab.tracker.harvest(lane.clone(), &mut |_| ()).unwrap());
-            time("harvest, clean", &mut || lab.tracker.harvest(lane.clone(), &mut |_| ()).unwrap());
-        }
-    }
 }

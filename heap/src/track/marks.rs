@@ -358,4 +358,35 @@ mod tests {
         push_runs(&mut runs, 128, 1);
         assert_eq!(runs, [64..66, 67..68, 127..129]);
     }
+
+    #[test]
+    fn a_harvest_waits_for_the_handlers_before_it_and_for_no_later_one() {
+        let zone = ZoneMarks::new(0x50).unwrap();
+        let (before, started) = (zone.enter_handler(), AtomicU32::new(0));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut harvest = zone.start_harvest();
+                started.store(1, Ordering::SeqCst);
+                assert_eq!(harvest.take(&(0..PAGES)), PAGES);
+                assert_eq!(harvest.runs(), std::slice::from_ref(&(900..901)));
+            });
+            thread::sleep(std::time::Duration::from_millis(30));
+            assert_eq!(started.load(Ordering::SeqCst), 0, "the harvest overtook a handler");
+            assert_eq!(zone.mark(&(900..901)), 1);
+            zone.leave_handler(before);
+        });
+        // The other order: whoever enters in the middle of the wait is in the phase that is waited for next, or later.
+        let stop = AtomicU32::new(0);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while stop.load(Ordering::Relaxed) == 0 {
+                        zone.leave_handler(zone.enter_handler());
+                    }
+                });
+            }
+            (0..1000).for_each(|_| drop(zone.start_harvest()));
+            stop.store(1, Ordering::Relaxed);
+        });
+    }
 }

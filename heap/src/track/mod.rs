@@ -7,6 +7,8 @@ mod choose;
 mod conformance;
 #[cfg(all(test, not(any(miri, strewn_twin))))]
 mod conformance_kernel;
+#[cfg(all(test, not(any(miri, strewn_twin))))]
+mod conformance_process;
 #[cfg(not(any(miri, strewn_twin)))]
 mod marks;
 #[cfg(any(miri, strewn_twin))]

@@ -1,0 +1,206 @@
+//! [`Table`]: a hash table in the heap, which numbers its entries.
+//!
+//! Linear hashing (Litwin, 1980): the table grows by one bucket at a time, so that no section is long. Entries are boxes, owned by the array `nodes`; a
+//! bucket is a chain of their numbers. A number stays an entry's own until the entry is removed.
+//!
+//! Invariants, all checked by [`Table::audit`]:
+//! - T1. Every entry is in the chain of the bucket that its hash says, once, and nothing else is in a chain.
+//! - T2. An entry's hash is that of its key.
+//! - T3. The numbers without an entry are those in `free`, each once.
+
+use crate::hash::hash_bytes;
+use crate::segments::Segments;
+use anyhow::ensure;
+use strewn::{PBox, PVec, Persist, Result, Section};
+
+/// The end of a chain.
+const NONE: u32 = u32::MAX;
+/// How many entries a bucket has on average.
+const LOAD: u32 = 2;
+
+/// An entry: a key, and what is kept under it.
+#[repr(C)]
+pub struct Node<V> {
+    key: PVec<u8>,
+    hash: u64,
+    /// The number of the next entry in the chain.
+    next: u32,
+    _padding: u32,
+    /// What is kept under the key.
+    pub value: V,
+}
+
+// SAFETY: an array, numbers and a Persist value, `repr(C)`.
+unsafe impl<V: Persist> Persist for Node<V> {}
+
+impl<V: Persist> Node<V> {
+    /// The key.
+    pub fn key<'a>(&'a self, section: &'a Section<'_>) -> &'a [u8] {
+        self.key.as_slice(section)
+    }
+
+    /// The hash of the key.
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+}
+
+/// A hash table from bytes to `V`.
+#[repr(C)]
+pub struct Table<V> {
+    nodes: Segments<Option<PBox<Node<V>>>>,
+    /// The numbers of removed entries, to be used again.
+    free: PVec<u32>,
+    /// The first entry of each chain.
+    buckets: Segments<u32>,
+}
+
+// SAFETY: arrays of boxes and of numbers, `repr(C)`.
+unsafe impl<V: Persist> Persist for Table<V> {}
+
+impl<V> Default for Table<V> {
+    fn default() -> Self {
+        Self { nodes: Segments::default(), free: PVec::default(), buckets: Segments::default() }
+    }
+}
+
+impl<V: Persist> Table<V> {
+    /// How many entries there are.
+    pub fn len(&self) -> u32 {
+        self.nodes.len() - self.free.len() as u32
+    }
+
+    /// One more than the highest number that was ever given to an entry.
+    pub fn numbers(&self) -> u32 {
+        self.nodes.len()
+    }
+
+    /// The number of the entry at `key`.
+    pub fn find(&self, key: &[u8], section: &Section<'_>) -> Option<u32> {
+        if self.buckets.len() == 0 {
+            return None;
+        }
+        let hash = hash_bytes(key);
+        let mut number = *self.buckets.get(self.bucket_of(hash), section);
+        while number != NONE {
+            let node = self.node(number, section);
+            if node.hash == hash && node.key(section) == key {
+                return Some(number);
+            }
+            number = node.next;
+        }
+        None
+    }
+
+    /// The entry that has `number`, if there is one.
+    pub fn get<'a>(&'a self, number: u32, section: &'a Section<'_>) -> Option<&'a Node<V>> {
+        if number >= self.nodes.len() {
+            return None;
+        }
+        Some(self.nodes.get(number, section).as_ref()?.get(section))
+    }
+
+    /// The entry that has `number`. Panics if there is none.
+    pub fn node<'a>(&'a self, number: u32, section: &'a Section<'_>) -> &'a Node<V> {
+        self.get(number, section).expect("the number of an entry")
+    }
+
+    /// The entry that has `number`, to change it. Panics if there is none.
+    pub fn node_mut<'a>(&'a mut self, number: u32, section: &'a Section<'_>) -> &'a mut Node<V> {
+        self.nodes.get_mut(number, section).as_mut().expect("the number of an entry").get_mut(section)
+    }
+
+    /// All entries with their numbers.
+    pub fn iter<'a>(&'a self, section: &'a Section<'_>) -> impl Iterator<Item = (u32, &'a Node<V>)> {
+        (0..self.nodes.len()).filter_map(move |number| Some((number, self.get(number, section)?)))
+    }
+
+    /// Adds an entry, whose key is not in the table, and returns its number.
+    pub fn insert(&mut self, key: &[u8], value: V, section: &Section<'_>) -> Result<u32> {
+        self.add_bucket_if_crowded(section)?;
+        let hash = hash_bytes(key);
+        let bucket = self.bucket_of(hash);
+        let next = *self.buckets.get(bucket, section);
+        let node = Node { key: PVec::from_slice(key, section)?, hash, next, _padding: 0, value };
+        let node = Some(PBox::new(node, section)?);
+        let number = match self.free.pop(section) {
+            Some(number) => {
+                *self.nodes.get_mut(number, section) = node;
+                number
+            }
+            None => self.nodes.push(node, section)?,
+        };
+        *self.buckets.get_mut(bucket, section) = number;
+        Ok(number)
+    }
+
+    /// Removes an entry and returns what was kept there; the caller frees what that owns. Panics if there is no such entry.
+    pub fn remove(&mut self, number: u32, section: &Section<'_>) -> Result<V> {
+        let bucket = self.bucket_of(self.node(number, section).hash);
+        let next = self.node(number, section).next;
+        let mut at = *self.buckets.get(bucket, section);
+        if at == number {
+            *self.buckets.get_mut(bucket, section) = next;
+        } else {
+            while self.node(at, section).next != number {
+                at = self.node(at, section).next;
+            }
+            self.node_mut(at, section).next = next;
+        }
+        self.free.push(number, section)?;
+        let node = self.nodes.get_mut(number, section).take().expect("found above").into_inner(section);
+        node.key.free(section);
+        Ok(node.value)
+    }
+
+    /// The bucket for `hash`: as many low bits of it as there are buckets for.
+    fn bucket_of(&self, hash: u64) -> u32 {
+        let buckets = self.buckets.len();
+        let low = 1 << buckets.ilog2();
+        let wide = hash as u32 & (2 * low - 1);
+        if wide < buckets { wide } else { wide & (low - 1) }
+    }
+
+    fn add_bucket_if_crowded(&mut self, section: &Section<'_>) -> Result<()> {
+        let new = self.buckets.len();
+        if new > 0 && self.len() < new.saturating_mul(LOAD) {
+            return Ok(());
+        }
+        self.buckets.push(NONE, section)?;
+        if new > 0 {
+            let split = new - (1 << new.ilog2());
+            let mut number = std::mem::replace(self.buckets.get_mut(split, section), NONE);
+            while number != NONE {
+                let bucket = self.bucket_of(self.node(number, section).hash);
+                let first = std::mem::replace(self.buckets.get_mut(bucket, section), number);
+                number = std::mem::replace(&mut self.node_mut(number, section).next, first);
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks T1 to T3 in full, and returns how many objects of the heap the table takes, without what its values own.
+    pub fn audit(&self, section: &Section<'_>) -> anyhow::Result<u64> {
+        let mut chained = vec![false; self.nodes.len() as usize];
+        for bucket in 0..self.buckets.len() {
+            let mut number = *self.buckets.get(bucket, section);
+            while number != NONE {
+                let Some(node) = self.get(number, section) else { anyhow::bail!("bucket {bucket} leads to a lost entry") };
+                ensure!(!std::mem::replace(&mut chained[number as usize], true), "entry {number} is chained twice");
+                ensure!(self.bucket_of(node.hash) == bucket, "entry {number} is in the wrong bucket");
+                number = node.next;
+            }
+        }
+        let mut objects = self.nodes.objects() + self.buckets.objects() + u64::from(self.free.capacity() > 0);
+        for (number, node) in self.iter(section) {
+            ensure!(chained[number as usize], "entry {number} is in no chain");
+            ensure!(node.hash == hash_bytes(node.key(section)), "the key of entry {number} is torn");
+            objects += 1 + u64::from(node.key.capacity() > 0);
+        }
+        for number in self.free.as_slice(section) {
+            ensure!(!std::mem::replace(&mut chained[*number as usize], true), "entry {number} is both free and taken");
+        }
+        ensure!(chained.iter().all(|known| *known), "an entry was lost");
+        Ok(objects)
+    }
+}

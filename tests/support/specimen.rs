@@ -1,0 +1,111 @@
+//! A small heap with known contents, for suites that damage it.
+//!
+//! A specimen of step n has the contents that n calls of [`grow`] leave. Each call is one section.
+
+use crate::memory::mix;
+use strewn::{ErrorKind, Heap, PBox, PVec, Persist, Result};
+
+const ROOT: &str = "specimen";
+const PAGE_BYTES: usize = 5000;
+
+/// The root.
+#[repr(C)]
+pub struct Specimen {
+    step: u64,
+    numbers: PVec<u64>,
+    texts: PVec<PVec<u8>>,
+    /// Larger than half a page, so that there are page runs too; mostly zeros, so that few bytes are worth damaging.
+    page: PVec<u8>,
+    odd: Option<PBox<[u64; 5]>>,
+}
+
+// SAFETY: every field is Persist, and the layout is that of C.
+unsafe impl Persist for Specimen {}
+
+fn number(i: usize) -> u64 {
+    mix(1, i as u64)
+}
+
+fn text(i: usize) -> Vec<u8> {
+    crate::memory::pattern(i as u64, 10 + 7 * i)
+}
+
+fn page_byte(step: u64, i: usize) -> u8 {
+    if i.is_multiple_of(97) { (mix(step, i as u64) as u8) | 1 } else { 0 }
+}
+
+fn odd(step: u64) -> [u64; 5] {
+    [step, mix(2, step), 0, 0, !0]
+}
+
+/// Takes the specimen one step on, in one section.
+///
+/// # Errors
+/// What the heap reports.
+pub fn grow(heap: &Heap) -> Result<u64> {
+    let empty = || Specimen { step: 0, numbers: PVec::new(), texts: PVec::new(), page: PVec::new(), odd: None };
+    let section = heap.try_enter()?;
+    let root = heap.root(ROOT, |_| Ok(empty()))?;
+    let mut specimen = root.write(&section)?;
+    let specimen = &mut *specimen;
+    specimen.step += 1;
+    let step = specimen.step;
+    for _ in 0..3 {
+        specimen.numbers.push(number(specimen.numbers.len()), &section)?;
+    }
+    let words = PVec::from_slice(&text(specimen.texts.len()), &section)?;
+    specimen.texts.push(words, &section)?;
+    if specimen.page.is_empty() {
+        specimen.page.extend_from_slice(&[0; PAGE_BYTES], &section)?;
+    }
+    for (i, byte) in specimen.page.as_mut_slice(&section).iter_mut().enumerate() {
+        *byte = page_byte(step, i);
+    }
+    match specimen.odd.take() {
+        Some(odd) => odd.free(&section),
+        None => specimen.odd = Some(PBox::new(odd(step), &section)?),
+    }
+    Ok(step)
+}
+
+/// Compares all contents with what they must be. Returns the step, 0 for a heap without a specimen.
+///
+/// # Errors
+/// What differs.
+pub fn verify(heap: &Heap) -> std::result::Result<u64, String> {
+    let section = heap.enter();
+    let Some(root) = heap.find_root::<Specimen>(ROOT).map_err(|e| e.to_string())? else {
+        let names = heap.root_names();
+        return if names.is_empty() { Ok(0) } else { Err(format!("other roots: {names:?}")) };
+    };
+    let specimen = root.read(&section).map_err(|e| e.to_string())?;
+    let step = specimen.step;
+    let same = |what: &str, equal: bool| if equal { Ok(()) } else { Err(format!("{what} of step {step} differ")) };
+    same("numbers", specimen.numbers.as_slice(&section).iter().copied().eq((0..3 * step as usize).map(number)))?;
+    let texts = specimen.texts.as_slice(&section);
+    same("count of texts", texts.len() as u64 == step)?;
+    for (i, words) in texts.iter().enumerate() {
+        same("texts", words.as_slice(&section) == text(i))?;
+    }
+    let page = specimen.page.as_slice(&section);
+    same("length of the page", page.len() == PAGE_BYTES)?;
+    same("bytes of the page", page.iter().enumerate().all(|(i, byte)| *byte == page_byte(step, i)))?;
+    let box_is_right = match &specimen.odd {
+        Some(found) => step % 2 == 1 && *found.get(&section) == odd(step),
+        None => step % 2 == 0,
+    };
+    same("box", box_is_right)?;
+    let live = heap.stats().map_err(|e| e.to_string())?.live_objects;
+    same("count of live objects", live == 1 + 1 + 1 + step + 1 + step % 2)?;
+    Ok(step)
+}
+
+/// Opens `path`, verifies, and drops the heap without closing it. Returns the step.
+///
+/// # Errors
+/// The kind, and what happened; no kind if the contents differ.
+pub fn open_and_verify(path: &std::path::Path, tracker: strewn::TrackerKind) -> std::result::Result<u64, (Option<ErrorKind>, String)> {
+    let heap = Heap::options().tracker(tracker).open(path).map_err(|e| (Some(e.kind()), e.to_string()))?;
+    heap.check();
+    verify(&heap).map_err(|what| (None, what))
+}

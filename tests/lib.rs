@@ -2,6 +2,8 @@
 
 #[path = "support/bank.rs"]
 pub mod bank;
+#[path = "support/damage.rs"]
+pub mod damage;
 #[path = "support/files.rs"]
 pub mod files;
 #[path = "support/memory.rs"]

@@ -113,7 +113,9 @@ fn run(chosen: &[&Scenario], setting: &Setting, as_json: bool) -> Result<()> {
         let mut report: Report = (scenario.run)(setting).with_context(|| format!("scenario {}", scenario.name))?;
         let seconds = start.elapsed().as_secs_f64();
         if machine::in_memory(&setting.dir)? {
-            report.note("the heaps are not on a disk: what waits for one costs nothing here, and says nothing; give --dir");
+            report.note(
+                "the heaps are not on a disk: what waits for one costs nothing here, and says nothing; give --dir",
+            );
         }
         match as_json {
             true => documents.push(report.json(scenario.name, seconds)),

@@ -139,7 +139,8 @@ impl Report {
 
     /// For tools.
     pub fn json(&self, scenario: &str, seconds: f64) -> Value {
-        let headline = |h: &Headline| json!({ "name": h.name, "value": figure(h.value), "unit": h.unit, "verdict": h.verdict() });
+        let headline =
+            |h: &Headline| json!({ "name": h.name, "value": figure(h.value), "unit": h.unit, "verdict": h.verdict() });
         json!({
             "scenario": scenario,
             "seconds": figure(seconds),
@@ -175,7 +176,10 @@ mod tests {
     #[test]
     fn figures_have_four_digits() {
         let shown = |value| cell(&figure(value));
-        assert_eq!([shown(1.234_56), shown(123_456.0), shown(0.012_345_6), shown(0.0)], ["1.235", "123500", "0.01235", "0"]);
+        assert_eq!(
+            [shown(1.234_56), shown(123_456.0), shown(0.012_345_6), shown(0.0)],
+            ["1.235", "123500", "0.01235", "0"]
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Finding the files to index.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::fs::{DirEntry, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -31,8 +31,11 @@ pub struct Walk {
     pub unreadable: u64,
 }
 
-/// The directories to index when none are named: this repository, and the sources in the local cargo registry, if there is one.
-pub fn default_roots() -> Vec<PathBuf> {
+/// The directories to index: `dirs`, or else this repository, and the sources in the local cargo registry, if there is one.
+pub fn roots_or_default(dirs: &[PathBuf]) -> Vec<PathBuf> {
+    if !dirs.is_empty() {
+        return dirs.to_vec();
+    }
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let cargo_home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
@@ -53,6 +56,7 @@ pub fn walk(roots: &[PathBuf]) -> Result<Walk> {
     let mut walk = Walk::default();
     for root in roots {
         let root = root.canonicalize().with_context(|| format!("cannot index {}", root.display()))?;
+        ensure!(root.is_dir(), "{} is not a directory", root.display());
         walk.visit(&root);
         walk.roots.push(root);
     }

@@ -97,7 +97,7 @@ impl Snapshot {
         &self.files
     }
 
-    /// Writes all files as they were to `dir`, and removes others there.
+    /// Makes the files in `dir` what they were: writes those whose contents differ, and removes those that are new.
     ///
     /// # Panics
     /// If the operating system refuses.
@@ -111,6 +111,9 @@ impl Snapshot {
         for (path, state) in &self.files {
             let path = dir.join(path);
             fs::create_dir_all(path.parent().expect("a file has a parent")).expect("create a directory");
+            if FileState::take(&path).is_ok_and(|now| state.first_difference(&now).is_none()) {
+                continue;
+            }
             state.write(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         }
     }

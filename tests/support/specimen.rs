@@ -3,7 +3,8 @@
 //! A specimen of step n has the contents that n calls of [`grow`] leave. Each call is one section.
 
 use crate::memory::mix;
-use strewn::{ErrorKind, Heap, PBox, PVec, Persist, Result};
+use std::path::Path;
+use strewn::{ErrorKind, Heap, PBox, PVec, Persist, Result, TrackerKind};
 
 const ROOT: &str = "specimen";
 const PAGE_BYTES: usize = 5000;
@@ -68,11 +69,19 @@ pub fn grow(heap: &Heap) -> Result<u64> {
     Ok(step)
 }
 
-/// Compares all contents with what they must be. Returns the step, 0 for a heap without a specimen.
+/// Compares all contents with what they must be, in a heap that was not modified since its last checkpoint. Returns the
+/// step, 0 for a heap without a specimen.
 ///
 /// # Errors
 /// What differs.
 pub fn verify(heap: &Heap) -> std::result::Result<u64, String> {
+    let step = verify_contents(heap)?;
+    let live = heap.stats().map_err(|e| e.to_string())?.live_objects;
+    let expected = if step == 0 { 0 } else { 1 + 1 + 1 + step + 1 + step % 2 };
+    if live == expected { Ok(step) } else { Err(format!("{live} live objects at step {step}, not {expected}")) }
+}
+
+fn verify_contents(heap: &Heap) -> std::result::Result<u64, String> {
     let section = heap.enter();
     let Some(root) = heap.find_root::<Specimen>(ROOT).map_err(|e| e.to_string())? else {
         let names = heap.root_names();
@@ -95,8 +104,6 @@ pub fn verify(heap: &Heap) -> std::result::Result<u64, String> {
         None => step % 2 == 0,
     };
     same("box", box_is_right)?;
-    let live = heap.stats().map_err(|e| e.to_string())?.live_objects;
-    same("count of live objects", live == 1 + 1 + 1 + step + 1 + step % 2)?;
     Ok(step)
 }
 
@@ -104,7 +111,7 @@ pub fn verify(heap: &Heap) -> std::result::Result<u64, String> {
 ///
 /// # Errors
 /// The kind, and what happened; no kind if the contents differ.
-pub fn open_and_verify(path: &std::path::Path, tracker: strewn::TrackerKind) -> std::result::Result<u64, (Option<ErrorKind>, String)> {
+pub fn open_and_verify(path: &Path, tracker: TrackerKind) -> std::result::Result<u64, (Option<ErrorKind>, String)> {
     let heap = Heap::options().tracker(tracker).open(path).map_err(|e| (Some(e.kind()), e.to_string()))?;
     heap.check();
     verify(&heap).map_err(|what| (None, what))

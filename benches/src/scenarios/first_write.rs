@@ -68,7 +68,9 @@ pub fn run(setting: &Setting) -> Result<Report> {
     }
     let mut report = Report { tables: vec![table], ..Report::default() };
     report.note("all three trackers are always measured; STREWN_TRACKER is not looked at");
-    report.note("page: the first write of a page, one object of each; later first writes of objects in that page cost nothing");
+    report.note(
+        "page: the first write of a page, one object of each; later first writes of objects in that page cost nothing",
+    );
     report.headline("first-write.async_speedup", first["signal"] / first["async"], "ratio", Promise::AtLeast(5.0));
     Ok(report)
 }
@@ -83,7 +85,7 @@ impl Side {
     fn round(&mut self, writes: usize, round: u64) -> Result<Round> {
         let picks = self.picks(writes, round);
         self.population.checkpoint()?;
-        crate::machine::settle()?;
+        crate::machine::settle(false)?;
         let first = self.write_each(&picks, round as u8);
         let second = self.write_each(&picks, !round as u8);
         Ok(Round { first, second })

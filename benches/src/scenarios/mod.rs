@@ -41,7 +41,11 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario { name: "pause", what: "how long a cut stops the program, and what for", run: pause::run },
     Scenario { name: "alloc", what: "allocate and free, against malloc and mimalloc", run: alloc::run },
-    Scenario { name: "footprint", what: "mappings, page tables, bookkeeping and memory of a million objects", run: footprint::run },
+    Scenario {
+        name: "footprint",
+        what: "mappings, page tables, bookkeeping and memory of a million objects",
+        run: footprint::run,
+    },
     Scenario { name: "read", what: "reads through lanes and the dense lane, against boxes", run: read::run },
 ];
 

@@ -18,6 +18,7 @@ use crate::report::{Promise, Report, Table, figure};
 use anyhow::Result;
 use rand::{SeedableRng, rngs::SmallRng};
 use serde_json::{Value, json};
+use std::alloc::Layout;
 use std::sync::atomic::{AtomicBool, Ordering};
 use strewn::{CutReport, Heap};
 
@@ -34,22 +35,22 @@ struct Cuts {
 /// Measures the scenario.
 pub fn run(setting: &Setting) -> Result<Report> {
     let scale = setting.scale;
-    let repeats = scale.pick(2, 15, 41);
+    let repeats: usize = scale.pick(2, 15, 41);
     let million = scale.pick(2_000, 1_000_000, 1_000_000);
     let scratch = setting.scratch()?;
-    let main = Population::create(&Setting::heap_path(scratch.path(), "main"), &Heap::options(), million, OBJECT_BYTES)?;
+    let main =
+        Population::create(&Setting::heap_path(scratch.path(), "main"), &Heap::options(), million, OBJECT_BYTES)?;
     let mut report = Report::default();
 
     let mut modified = Table::new(format!("us; against objects modified; {repeats} rounds"), &COLUMNS);
-    let fractions: &[usize] = scale.pick(&[100, 1_000], &[100, 1_000, 10_000, 100_000, 1_000_000], &[
-        100, 1_000, 10_000, 100_000, 1_000_000,
-    ]);
+    let fractions: &[usize] =
+        scale.pick(&[100, 1_000], &[100, 1_000, 10_000, 100_000, 1_000_000], &[100, 1_000, 10_000, 100_000, 1_000_000]);
     let headline_count = scale.pick(1_000, 10_000, 10_000);
     let mut headline = None;
     for &count in fractions {
         // The large ones take a second or more a round, and vary little.
         let repeats = if count >= 1_000_000 { repeats.div_ceil(5) } else { repeats };
-        let cuts = measure(&main, count, repeats)?;
+        let cuts = measure(&main, count, repeats, false)?;
         modified.row(cuts.row(main.objects(), count));
         if count == headline_count {
             headline = Some(cuts);
@@ -59,17 +60,16 @@ pub fn run(setting: &Setting) -> Result<Report> {
 
     let mut live = Table::new(format!("us; against live objects; {repeats} rounds"), &COLUMNS);
     let few = scale.pick(100, 1_000, 1_000);
-    let sizes: &[usize] = scale.pick(&[1_000, 2_000], &[10_000, 100_000, 1_000_000], &[
-        10_000, 100_000, 1_000_000, 10_000_000,
-    ]);
+    let sizes: &[usize] =
+        scale.pick(&[1_000, 2_000], &[10_000, 100_000, 1_000_000], &[10_000, 100_000, 1_000_000, 10_000_000]);
     for &objects in sizes {
         let row = if objects == main.objects() {
-            measure(&main, few, repeats)?.row(objects, few)
+            measure(&main, few, repeats, false)?.row(objects, few)
         } else {
             let scratch = setting.scratch()?;
             let path = Setting::heap_path(scratch.path(), "live");
             let other = Population::create(&path, &Heap::options(), objects, OBJECT_BYTES)?;
-            measure(&other, few, repeats)?.row(objects, few)
+            measure(&other, few, repeats, false)?.row(objects, few)
         };
         live.row(row);
     }
@@ -77,12 +77,16 @@ pub fn run(setting: &Setting) -> Result<Report> {
 
     let mut busy = Table::new(format!("us; while another thread reads in short sections; {repeats} rounds"), &COLUMNS);
     for count in [few, headline_count] {
-        busy.row(with_reader(&main, || measure(&main, count, repeats))?.row(main.objects(), count));
+        busy.row(with_reader(&main, || measure(&main, count, repeats, true))?.row(main.objects(), count));
     }
     report.tables.push(busy);
 
     let cuts = headline.expect("the headline's count is among those measured");
-    report.note(format!("tracker {}{}", main.tracker()?, if tracker_from_environment()?.is_some() { " (STREWN_TRACKER)" } else { "" }));
+    report.note(format!(
+        "tracker {}{}",
+        main.tracker()?,
+        if tracker_from_environment()?.is_some() { " (STREWN_TRACKER)" } else { "" }
+    ));
     report.note("durable ms: the whole checkpoint, pause included; the program runs during the rest of it");
     if scale != Scale::Full {
         report.note("10^7 live objects are measured without --quick only");
@@ -94,14 +98,14 @@ pub fn run(setting: &Setting) -> Result<Report> {
 }
 
 /// Modifies `count` objects and checkpoints, again and again.
-fn measure(population: &Population, count: usize, repeats: usize) -> Result<Cuts> {
+fn measure(population: &Population, count: usize, repeats: usize, busy: bool) -> Result<Cuts> {
     const WARM: usize = 2;
     let mut cuts = Cuts { cuts: Vec::new(), durable_ms: Vec::new() };
     for round in 0..WARM + repeats {
         let picks = population.pick(&mut SmallRng::seed_from_u64(round as u64), count);
         population.modify(&picks, round as u8);
         let (cut, seconds) = population.checkpoint()?;
-        settle()?;
+        settle(busy)?;
         if round >= WARM {
             cuts.cuts.push(cut);
             cuts.durable_ms.push(seconds * 1e3);
@@ -110,26 +114,45 @@ fn measure(population: &Population, count: usize, repeats: usize) -> Result<Cuts
     Ok(cuts)
 }
 
+/// Runs `work` while another thread reads objects of its own, in short sections.
 fn with_reader<R>(population: &Population, work: impl FnOnce() -> R) -> R {
+    struct StopOnDrop<'a>(&'a AtomicBool);
+    impl Drop for StopOnDrop<'_> {
+        fn drop(&mut self) {
+            // Relaxed: nothing but the flag is shared.
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut at = 0;
-            // Relaxed: nothing but the flag is shared.
-            while !stop.load(Ordering::Relaxed) {
-                let section = population.heap().enter();
-                for _ in 0..100 {
-                    at = (at + 7919) % population.objects() as u32;
-                    // SAFETY: the object is live, and a volatile read of one byte that another thread may be writing is what the hardware makes of it; the value
-                    // is thrown away.
-                    unsafe { population.object(at, &section).read_volatile() };
-                }
-            }
-        });
+        let reader = scope.spawn(|| read_until(population.heap(), &stop));
+        let stopping = StopOnDrop(&stop);
         let result = work();
-        stop.store(true, Ordering::Relaxed);
+        drop(stopping);
+        reader.join().expect("the reader does not panic").expect("there is memory for the reader's objects");
         result
     })
+}
+
+fn read_until(heap: &Heap, stop: &AtomicBool) -> Result<()> {
+    let layout = Layout::new::<[u64; OBJECT_BYTES / 8]>();
+    let mut objects = Vec::new();
+    let section = heap.enter();
+    for _ in 0..100 {
+        let object = section.alloc(layout)?.cast::<u64>();
+        // SAFETY: just allocated, large enough, and aligned to 16 bytes or more.
+        unsafe { object.write(0) };
+        objects.push(object);
+    }
+    drop(section);
+    while !stop.load(Ordering::Relaxed) {
+        let _section = heap.enter();
+        for object in &objects {
+            // SAFETY: this thread allocated the object, wrote it, and alone knows it.
+            unsafe { object.read_volatile() };
+        }
+    }
+    Ok(())
 }
 
 impl Cuts {
@@ -160,7 +183,8 @@ impl Cuts {
             let ns = self.quantile(0.5, part);
             format!("{name} {:.0} us ({:.0} %)", ns / 1e3, ns * 100.0 / pause)
         };
-        let parts = [part("drain", |c| c.drain_ns), part("scan and re-arm", |c| c.scan_ns), part("copy", |c| c.copy_ns)];
+        let parts =
+            [part("drain", |c| c.drain_ns), part("scan and re-arm", |c| c.scan_ns), part("copy", |c| c.copy_ns)];
         format!("the headline's pause, {modified} objects modified, is made of {}", parts.join(", "))
     }
 }

@@ -11,8 +11,12 @@ use super::{
     scan::{NO_REGION, Pagemap},
     uffd::Uffd,
 };
-use crate::base::{LANE_SHIFT, PAGE, ZONE_SHIFT, ZoneIndex, ZoneNumber};
-use std::{ops::Range, time::Instant};
+use crate::base::{END_ZONE, ErrorKind, LANE_SHIFT, PAGE, ZONE_SHIFT, ZoneIndex, ZoneNumber};
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicU16, Ordering},
+    time::Instant,
+};
 
 const PAGES: u64 = 64;
 
@@ -24,14 +28,13 @@ struct Lab {
 }
 
 impl Lab {
-    /// `None`, said aloud, where the kernel has no asynchronous write-protect. Zones from the top of the window: the
-    /// conformance suite takes its own from the bottom.
+    /// `None`, said aloud, where the kernel has no asynchronous write-protect.
     fn new(lanes: u16, pages: u64) -> Option<Self> {
         if let Some((feature, why)) = probe().missing_for_async() {
             skip(&format!("{feature}: {why}"));
             return None;
         }
-        let zone = WorkingMemory::new().unwrap().map_zone(zone(), ZoneIndex(0), lanes, pages * PAGE as u64).unwrap();
+        let zone = map(lanes, pages * PAGE as u64);
         Some(Self { uffd: Uffd::new().unwrap(), pagemap: Pagemap::open().unwrap(), zone })
     }
 
@@ -58,9 +61,17 @@ impl Lab {
     }
 }
 
-fn zone() -> ZoneNumber {
-    static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(1);
-    ZoneNumber(crate::base::END_ZONE - NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+/// Maps a zone at the next number that is free, from the top: the conformance suite takes its own from the bottom.
+fn map(lanes: u16, bytes: u64) -> ZoneMapping {
+    static NEXT: AtomicU16 = AtomicU16::new(1);
+    let memory = WorkingMemory::new().unwrap();
+    loop {
+        let number = ZoneNumber(END_ZONE - NEXT.fetch_add(1, Ordering::Relaxed));
+        match memory.map_zone(number, ZoneIndex(5), lanes, bytes) {
+            Err(e) if e.kind() == ErrorKind::AddressInUse => (),
+            mapped => return mapped.unwrap(),
+        }
+    }
 }
 
 fn skip(why: &str) {
@@ -167,7 +178,7 @@ fn a_scan_of_unregistered_memory_is_refused() {
 
 #[test]
 fn memory_grows_where_it_is_touched_and_shrinks_where_it_is_punched() {
-    let zone = WorkingMemory::new().unwrap().map_zone(zone(), ZoneIndex(5), 1, 1 << LANE_SHIFT).unwrap();
+    let zone = map(1, 1 << LANE_SHIFT);
     let (start, page) = (u64::from(zone.number().0) << ZONE_SHIFT, PAGE as u64);
     assert_eq!((zone.backed_bytes().unwrap(), zone.next_data(0..1 << LANE_SHIFT).unwrap()), (0, None));
     write(start + (1 << LANE_SHIFT) + 700 * page);
@@ -204,7 +215,7 @@ fn a_block_of_a_memfd_can_be_collapsed() {
     if !probe().collapse.is_available() {
         return skip(&probe().collapse.to_string());
     }
-    let zone = WorkingMemory::new().unwrap().map_zone(zone(), ZoneIndex(0), 1, 2 * BLOCK).unwrap();
+    let zone = map(1, 2 * BLOCK);
     let start = u64::from(zone.number().0) << ZONE_SHIFT;
     zone.write(0, &[1; BLOCK as usize]).unwrap();
     let advise = |advice, name| {

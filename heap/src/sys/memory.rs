@@ -10,7 +10,7 @@
 //! Invariants:
 //! 1. A window is reserved whole before anything is mapped into it, never over a mapping of somebody else.
 //! 2. The memfd is at least as long as every mapping of it, so no access within a lane raises SIGBUS.
-//! 3. No mapping reaches a forked child, and no call here changes the memfd from one.
+//! 3. No mapping of a zone reaches a child that is forked after `map_zone`, and no call here changes the memfd from one.
 //! 4. Lanes are mapped by 4 KiB pages (MADV_NOHUGEPAGE), whatever the system's huge-page settings: a page is an object.
 //!
 //! It must not know what the bytes mean.

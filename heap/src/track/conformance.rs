@@ -5,7 +5,7 @@
 
 use super::{TrackerKind, WriteTracker, open};
 use crate::{
-    base::{ErrorKind, FIRST_ZONE, LANE_SHIFT, PAGE, ZONE_SHIFT, ZoneIndex, ZoneNumber},
+    base::{END_ZONE, ErrorKind, FIRST_ZONE, LANE_SHIFT, PAGE, ZONE_SHIFT, ZoneIndex, ZoneNumber},
     sys::{WorkingMemory, ZoneMapping, ptr},
 };
 use std::{
@@ -33,7 +33,7 @@ impl Lab {
             Err(e) => panic!("{e}"),
         };
         let memory = WorkingMemory::new().unwrap();
-        let zone = memory.map_zone(next_zone(), ZoneIndex(3), lanes, pages * PAGE as u64).unwrap();
+        let zone = map_somewhere(&memory, lanes, pages);
         Some(Self { tracker, zone, memory })
     }
 
@@ -62,10 +62,20 @@ impl Lab {
     }
 }
 
-/// A zone that no other test of this process uses.
+/// A zone number that no other test of the trackers uses. Tests of whole heaps may.
 pub fn next_zone() -> ZoneNumber {
-    static NEXT: AtomicU16 = AtomicU16::new(FIRST_ZONE);
-    ZoneNumber(NEXT.fetch_add(1, Ordering::Relaxed))
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    ZoneNumber(FIRST_ZONE + NEXT.fetch_add(1, Ordering::Relaxed) % (END_ZONE - FIRST_ZONE))
+}
+
+/// Maps a zone of `pages` at the next number that is free.
+pub fn map_somewhere(memory: &WorkingMemory, lanes: u16, pages: u64) -> ZoneMapping {
+    loop {
+        match memory.map_zone(next_zone(), ZoneIndex(3), lanes, pages * PAGE as u64) {
+            Err(e) if e.kind() == ErrorKind::AddressInUse => (),
+            mapped => return mapped.unwrap(),
+        }
+    }
 }
 
 /// Writes the word at `addr`, which is in a mapped lane of the calling test.

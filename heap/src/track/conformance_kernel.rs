@@ -2,7 +2,7 @@
 
 use super::{
     TrackerKind,
-    conformance::{Lab, every, for_each_kind, next_zone, read, write},
+    conformance::{Lab, every, for_each_kind, map_somewhere, read, write},
     open,
 };
 use crate::{
@@ -240,8 +240,8 @@ fn one_zone_has_one_signal_tracker() {
 #[test]
 fn a_taken_window_names_the_mapping_in_the_way() {
     let memory = WorkingMemory::new().unwrap();
-    let number = next_zone();
-    let _zone = memory.map_zone(number, ZoneIndex(0), 3, 1 << 20).unwrap();
+    let zone = map_somewhere(&memory, 3, 256);
+    let number = zone.number();
     let error = memory.map_zone(number, ZoneIndex(1), 3, 1 << 20).map(|_| ()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AddressInUse);
     assert!(error.to_string().contains("memfd:strewn"), "{error}");

@@ -5,10 +5,11 @@
 use super::{
     TrackerKind,
     conformance::{Lab, every, next_zone, read, write},
+    open,
 };
 use crate::{
-    base::{ErrorKind, PAGE, ZoneIndex},
-    sys::{WorkingMemory, limits::max_map_count},
+    base::{ErrorKind, ZoneIndex},
+    sys::{WorkingMemory, limits::max_map_count, probe::probe},
 };
 use std::{
     os::unix::process::ExitStatusExt,
@@ -50,6 +51,7 @@ fn scene() {
         Ok("many pages") => write_more_pages_than_mappings(),
         Ok("address space") => map_under_an_address_space_limit(),
         Ok("file size") => map_under_a_file_size_limit(),
+        Ok("no userfaultfd") => open_without_userfaultfd(),
         Ok(other) => panic!("no scene {other:?}"),
         Err(_) => (),
     }
@@ -124,6 +126,45 @@ fn limits_that_refuse_are_named() {
     assert!(in_a_fresh_process("file size").success());
 }
 
+#[test]
+fn without_userfaultfd_the_default_is_the_signal_tracker() {
+    assert!(in_a_fresh_process("no userfaultfd").success());
+}
+
+/// Forbids this thread the system call, as a container's seccomp profile would.
+fn forbid_userfaultfd() {
+    let step = |code, k, jt, jf| libc::sock_filter { code: code as u16, k, jt, jf };
+    let mut filter = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, std::mem::offset_of!(libc::seccomp_data, nr) as u32, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, libc::SYS_userfaultfd as u32, 0, 1),
+        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, 0, 0),
+        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: the program is valid and outlives the calls, which concern this thread alone.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
+    }
+}
+
+fn open_without_userfaultfd() {
+    forbid_userfaultfd();
+    assert_eq!(probe().default_tracker(), TrackerKind::Signal);
+    assert!(probe().to_string().contains("userfaultfd          missing: "), "{}", probe());
+    for kind in [TrackerKind::Async, TrackerKind::Page] {
+        let error = open(kind).map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("userfaultfd") && error.to_string().contains("not permitted"), "{error}");
+    }
+    let lab = Lab::new(TrackerKind::Signal, 1, 16).unwrap();
+    let lane = lab.lane(1, 0..16);
+    lab.track(&lane);
+    lab.tracker.arm(lane.clone()).unwrap();
+    write(lane.start, 1);
+    assert_eq!(lab.harvest(&lane), [lane.start]);
+}
+
 fn limit(resource: libc::__rlimit_resource_t, bytes: u64) {
     let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
     // SAFETY: the limit is a valid struct.
@@ -151,28 +192,4 @@ fn map_under_a_file_size_limit() {
         error.to_string().contains("RLIMIT_FSIZE") && error.to_string().contains(&(1u64 << 30).to_string()),
         "{error}"
     );
-}
-
-/// Prints what a first write, a clean scan and an arming cost. `cargo test --release -- --ignored --nocapture costs_of`
-#[test]
-#[ignore = "a measurement"]
-fn costs_of_each_tracker() {
-    const PAGES: u64 = 4096;
-    for kind in [TrackerKind::Async, TrackerKind::Signal] {
-        let Some(lab) = Lab::new(kind, 1, PAGES) else { continue };
-        let lane = lab.lane(1, 0..PAGES);
-        lab.zone.populate(lane.clone()).unwrap();
-        lab.track(&lane);
-        let time = |what: &str, f: &mut dyn FnMut()| {
-            let start = std::time::Instant::now();
-            f();
-            println!("{kind:8} {what:28} {:8.1} ns a page", start.elapsed().as_nanos() as f64 / PAGES as f64);
-        };
-        for _ in 0..2 {
-            time("arm all, all written", &mut || lab.tracker.arm(lane.clone()).unwrap());
-            time("first write, all", &mut || every(&lane).into_iter().for_each(|page| write(page, 1)));
-            time("harvest, all written", &mut || lab.tracker.harvest(lane.clone(), &mut |_| ()).unwrap());
-            time("harvest, clean", &mut || lab.tracker.harvest(lane.clone(), &mut |_| ()).unwrap());
-        }
-    }
 }

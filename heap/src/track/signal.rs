@@ -129,14 +129,6 @@ impl SignalTracker {
             }
         }
     }
-
-    fn end(zone: &ZoneMarks, pages: &Range<u64>) {
-        // SAFETY: the pages are tracked until the next line, so they lie in a mapped lane.
-        if unsafe { protect(zone.addresses(pages), true) }.is_ok() {
-            zone.forget(pages);
-        }
-        // Else the kernel is short of mappings, and the pages stay tracked: the handler still opens them as they are written.
-    }
 }
 
 impl WriteTracker for SignalTracker {
@@ -156,9 +148,12 @@ impl WriteTracker for SignalTracker {
     }
 
     fn untrack(&self, range: Range<u64>) {
-        if let Ok(zone) = self.zone_of(&range) {
-            Self::end(zone, &zone.pages_of(&range));
+        let Ok(zone) = self.zone_of(&range) else { return };
+        // SAFETY: the range is tracked until the next line, so it lies in a mapped lane.
+        if unsafe { protect(range.clone(), true) }.is_ok() {
+            zone.forget(&zone.pages_of(&range));
         }
+        // Else the kernel is short of mappings, and the pages stay tracked: the handler still opens them as they are written.
     }
 
     fn harvest(&self, range: Range<u64>, sink: &mut dyn FnMut(Range<u64>)) -> Result<()> {
@@ -187,7 +182,13 @@ impl Drop for SignalTracker {
     fn drop(&mut self) {
         if fork::same_process(self.generation).is_ok() {
             for zone in marks::owned_by(self.id) {
-                zone.each_tracked(|pages| Self::end(zone, &pages));
+                zone.each_tracked(|pages| {
+                    // It splits no mapping, as the run is all that is tracked there, so it does not fail for want of one. It
+                    // fails where the zone is unmapped already, and then there is nothing to open.
+                    // SAFETY: the pages are tracked, so they lie in a lane that is mapped, or was and is gone.
+                    let _ = unsafe { protect(zone.addresses(&pages), true) };
+                    zone.forget(&pages);
+                });
                 zone.release();
             }
         }

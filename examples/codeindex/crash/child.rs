@@ -1,0 +1,126 @@
+//! What gets killed: a process that indexes, checkpoints, and tells its supervisor about both. See the module above for the order in which it tells.
+
+use super::ledger::{Message, State};
+use crate::CHECKPOINT_EVERY;
+use crate::index::{Contents, Index};
+use crate::store::{Observer, Store};
+use crate::sweep::sweep;
+use crate::tokenize::Words;
+use crate::walk::{roots_or_default, walk};
+use anyhow::{Context, Result};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use strewn::{Heap, Section};
+
+/// How many files are spoilt when the index is complete, so that there is always work to do.
+const SPOILT: usize = 64;
+
+/// The arguments of a child.
+#[derive(clap::Args)]
+pub struct ChildArgs {
+    /// Which files it spoils
+    #[arg(long)]
+    seed: u64,
+    /// What it indexes
+    dirs: Vec<PathBuf>,
+}
+
+/// Tells the supervisor, in one write, so that it is told all or nothing.
+fn tell(message: Message) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(format!("{message}\n").as_bytes())?;
+    stdout.flush().context("nobody listens")
+}
+
+fn state(index: &Index) -> State {
+    State { generation: index.generation, digest: index.digest }
+}
+
+/// Announces each state before its section ends, and keeps the generation of the last section that did end.
+struct Announcer<'a> {
+    left: &'a AtomicU64,
+}
+
+impl Observer for Announcer<'_> {
+    fn changed(&mut self, index: &Index) -> Result<()> {
+        tell(Message::Made(state(index)))
+    }
+
+    fn left(&mut self, generation: u64) {
+        // Release: pairs with the Acquire load in `acknowledge`; the section of `generation` has ended before.
+        self.left.store(generation, Ordering::Release);
+    }
+}
+
+/// Indexes, spoils, and indexes again, until it is killed.
+pub fn be_killed(path: &Path, args: &ChildArgs) -> Result<ExitCode> {
+    let heap = Heap::open_or_create(path)?;
+    let mut store = Store::open_or_create(&heap)?;
+    let opened = store.read(|index, _| state(index))?;
+    tell(Message::Opened(opened))?;
+    let left = AtomicU64::new(opened.generation);
+    let walk = walk(&roots_or_default(&args.dirs))?;
+    let mut rng = SmallRng::seed_from_u64(args.seed);
+    std::thread::scope(|scope| {
+        // Both sides end the process when they fail: the other one would go on for ever.
+        scope.spawn(|| give_up(acknowledge(&heap, &left)));
+        let mut announcer = Announcer { left: &left };
+        loop {
+            let swept = sweep(&mut store, &walk, &mut announcer);
+            let spoilt = swept.and_then(|_| spoil(&mut store, &mut announcer, &mut rng));
+            if spoilt.is_err() {
+                give_up(spoilt);
+            }
+        }
+    })
+}
+
+fn give_up(outcome: Result<()>) {
+    if let Err(e) = outcome {
+        eprintln!("the child failed: {e:?}");
+    }
+    std::process::exit(3);
+}
+
+/// Makes checkpoints and tells which generation each is certain to have.
+fn acknowledge(heap: &Heap, left: &AtomicU64) -> Result<()> {
+    loop {
+        // Acquire: pairs with the Release store in `Announcer::left`; that section ended before the cut, so the checkpoint has it.
+        let generation = left.load(Ordering::Acquire);
+        heap.checkpoint()?;
+        tell(Message::Durable(generation))?;
+        std::thread::sleep(CHECKPOINT_EVERY);
+    }
+}
+
+/// Removes random files, or replaces them by half of themselves. The next sweep repairs that.
+fn spoil(store: &mut Store<'_>, announcer: &mut Announcer<'_>, rng: &mut SmallRng) -> Result<()> {
+    let numbers = store.read(|index, _| index.files.numbers())?;
+    for _ in 0..SPOILT.min(numbers as usize) {
+        let (number, salt) = (rng.random_range(0..numbers), rng.random());
+        let Some((path, words)) = store.read(|index, section| half_of(index, number, salt, section))? else {
+            continue;
+        };
+        store.edit(announcer, |index, section| {
+            if salt % 2 == 0 {
+                return index.remove(number, section);
+            }
+            index.put(&Contents { path: &path, mtime_ns: salt, size_bytes: 0, words: &words }, section)
+        })?;
+    }
+    Ok(())
+}
+
+/// The path of a file and about half of its words, with other counts.
+fn half_of(index: &Index, number: u32, salt: u64, section: &Section<'_>) -> Option<(Vec<u8>, Words)> {
+    let file = index.files.get(number, section)?;
+    let words = file.value.words.as_slice(section).iter().map(|word| index.words.node(*word, section));
+    let half = words.filter(|word| (word.hash() ^ salt) & 4 == 0);
+    let text = |key: &[u8]| String::from_utf8_lossy(key).into();
+    let words = half.map(|word| (text(word.key(section)), 1 + (salt >> 60) as u32)).collect();
+    Some((file.key(section).to_vec(), words))
+}

@@ -1,0 +1,104 @@
+//! The progress bar, and what a run prints at its end.
+
+use crate::store::Observer;
+use crate::sweep::Tally;
+use crate::walk::{FILE_BYTES_MAX, Walk};
+use indicatif::{BinaryBytes, HumanCount, ProgressBar, ProgressStyle};
+use std::time::Duration;
+use strewn::Stats;
+
+/// A progress bar on stderr. If that is no terminal, indicatif draws nothing.
+pub struct Bar(ProgressBar);
+
+impl Bar {
+    /// A bar that says what it waits for.
+    pub fn new() -> Self {
+        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} files, {per_sec}, {eta} to go");
+        Self(ProgressBar::new(0).with_style(style.expect("a valid template")))
+    }
+
+    /// Removes the bar.
+    pub fn finish(self) {
+        self.0.finish_and_clear();
+    }
+}
+
+impl Observer for Bar {
+    fn expect(&mut self, files: u64) {
+        self.0.set_length(files);
+    }
+
+    fn done(&mut self) {
+        self.0.inc(1);
+    }
+}
+
+/// What an indexing run is reported to have done.
+pub struct Run<'a> {
+    /// What was found.
+    pub walk: &'a Walk,
+    /// What was done.
+    pub tally: Tally,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// The longest section.
+    pub section_max: Duration,
+    /// The heap's counters at its end.
+    pub stats: &'a Stats,
+    /// Files and words in the index.
+    pub sizes: (u32, u32),
+    /// How long opening the heap again took.
+    pub reopened: Duration,
+}
+
+/// Prints what a run did.
+pub fn print(run: &Run<'_>) {
+    let Run { walk, tally, stats, .. } = run;
+    let count = |n: u64| HumanCount(n).to_string();
+    let bytes = |n: u64| BinaryBytes(n).to_string();
+    let per_modified = |n: u64| n as f64 / (stats.bytes_modified as f64).max(1.0);
+    println!(
+        "indexed              {} added, {} changed, {} removed, {} unchanged; {} in {:.2?}",
+        count(tally.added),
+        count(tally.changed),
+        count(tally.removed),
+        count(tally.unchanged),
+        bytes(tally.source_bytes),
+        run.elapsed,
+    );
+    println!(
+        "skipped              {} binary, {} over {}, {} unreadable",
+        count(tally.binary),
+        count(walk.large),
+        bytes(FILE_BYTES_MAX),
+        count(tally.unreadable + walk.unreadable),
+    );
+    println!("files                {}", count(run.sizes.0.into()));
+    println!("words                {}", count(run.sizes.1.into()));
+    println!("objects              {}", count(stats.live_objects));
+    println!("live bytes           {}", bytes(stats.live_bytes));
+    println!("checkpoints          {} ({} tracker)", count(stats.checkpoints), stats.tracker);
+    println!("objects modified     {}", count(stats.objects_modified));
+    println!("bytes modified       {}", bytes(stats.bytes_modified));
+    println!(
+        "written to disk      {}: log {}, image {}; {:.2} bytes a byte modified",
+        bytes(stats.log_bytes + stats.fold_bytes),
+        bytes(stats.log_bytes),
+        bytes(stats.fold_bytes),
+        per_modified(stats.log_bytes + stats.fold_bytes),
+    );
+    println!(
+        "page-granular        {} would have been copied, {:.1} times as much",
+        bytes(stats.page_bytes),
+        per_modified(stats.page_bytes),
+    );
+    let ns = |quantile: f64| Duration::from_nanos(stats.pauses.quantile_ns(quantile));
+    println!(
+        "pauses               p50 {:.2?}, p99 {:.2?}, max {:.2?} (the longest section took {:.2?})",
+        ns(0.5),
+        ns(0.99),
+        Duration::from_nanos(stats.pauses.max_ns()),
+        run.section_max,
+    );
+    println!("reopened in          {:.2?}", run.reopened);
+}

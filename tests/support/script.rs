@@ -1,0 +1,106 @@
+//! What children do on command: fixed sequences of operations that print what came of them.
+
+use crate::memory::{object, pattern, write};
+use crate::specimen;
+use crate::trackers::options;
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use std::alloc::Layout;
+use std::path::Path;
+use std::time::Duration;
+use strewn::{ErrorKind, Heap, Result, TrackerKind};
+
+/// Large enough that no append has to outrun a fold, which would make the files depend on timing.
+const REPLAY_LOG_BYTES: u64 = 256 << 10;
+const REPLAY_CHECKPOINTS: u64 = 160;
+/// Small, so that a few checkpoints are enough for several folds.
+const FAULTS_LOG_BYTES: u64 = 4096;
+const FAULTS_STEPS: u64 = 12;
+
+/// Creates a heap and does what `seed` says; the same operations for the same seed. Then closes it, or does not.
+///
+/// # Errors
+/// What the heap reports.
+pub fn replay(path: &Path, tracker: TrackerKind, seed: u64, close: bool) -> Result<()> {
+    let heap = options(tracker, REPLAY_LOG_BYTES).seed(seed).create(path)?;
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let mut live: Vec<(u64, Layout)> = Vec::new();
+    for _ in 0..REPLAY_CHECKPOINTS {
+        let section = heap.enter();
+        for _ in 0..rng.random_range(1..60) {
+            let (pick, draw) = (rng.random_range(0..live.len().max(1)), rng.random_range(0..10));
+            if draw < 4 || live.is_empty() {
+                let size = if draw == 0 { rng.random_range(0..9000) } else { rng.random_range(0..300) };
+                let layout = Layout::from_size_align(size, 1 << rng.random_range(0..7)).expect("a small layout");
+                let addr = section.alloc(layout)?.as_ptr().expose_provenance() as u64;
+                // SAFETY: just allocated, for this layout.
+                unsafe { write(addr, &pattern(rng.random(), size)) };
+                live.push((addr, layout));
+            } else if draw < 7 {
+                let (addr, layout) = live[pick];
+                // SAFETY: a live object of this size; there is one thread.
+                unsafe { write(addr, &pattern(rng.random(), layout.size())) };
+            } else {
+                let (addr, _) = live.swap_remove(pick);
+                // SAFETY: a live object, forgotten just now.
+                unsafe { section.dealloc(object(addr)) };
+            }
+        }
+        drop(section);
+        heap.checkpoint()?;
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    if close { heap.close() } else { Ok(()) }
+}
+
+/// Creates a heap, or opens what is there, and takes the specimen a few steps on with a checkpoint after each, while
+/// somebody injects errors. Prints one line for each thing that happened:
+///
+/// - `created`, `refused KIND`; `durable STEP`, `failed STEP KIND`; `readable` after a failure, or what was not;
+/// - `reopened STEP` at the end.
+///
+/// # Errors
+/// What the heap reports when it is opened at the end.
+pub fn faults(path: &Path, tracker: TrackerKind) -> Result<()> {
+    match options(tracker, FAULTS_LOG_BYTES).create(path) {
+        Ok(heap) => {
+            println!("created");
+            faulty_steps(&heap)?;
+            // Some faults lie in the last fold.
+            if let Err(e) = heap.close() {
+                println!("close failed {:?} {e}", e.kind());
+            }
+        }
+        Err(e) => {
+            println!("refused {:?} {e}", e.kind());
+            options(tracker, FAULTS_LOG_BYTES).create(path)?;
+            println!("created");
+        }
+    }
+    match specimen::open_and_verify(path, tracker) {
+        Ok(step) => println!("reopened {step}"),
+        Err((kind, what)) => println!("not reopened {kind:?} {what}"),
+    }
+    Ok(())
+}
+
+fn faulty_steps(heap: &Heap) -> Result<()> {
+    let mut poisoned = false;
+    for _ in 0..FAULTS_STEPS {
+        let step = specimen::grow(heap)?;
+        match heap.checkpoint() {
+            Ok(_) => println!("durable {step}"),
+            Err(e) => {
+                println!("failed {step} {:?} {e}", e.kind());
+                match specimen::verify(heap) {
+                    Ok(found) if found == step => println!("readable"),
+                    Ok(found) => println!("not readable: step {found}"),
+                    Err(what) => println!("not readable: {what}"),
+                }
+                if std::mem::replace(&mut poisoned, e.kind() != ErrorKind::StorageFull) {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -79,7 +79,9 @@ impl RunZone {
             zone.end = first + pages;
         }
         zone.track_up_to(tracker, zone.end)?;
-        tracker.arm(zone.addresses(0..zone.tracked))?;
+        if zone.tracked > 0 {
+            tracker.arm(zone.addresses(0..zone.tracked))?;
+        }
         Ok(zone)
     }
 

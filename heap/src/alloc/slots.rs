@@ -94,7 +94,8 @@ impl SlotZone {
                 zone.free.insert(frame);
             }
         }
-        for lane in zone.tracked_lanes() {
+        // A zone may have been recorded before any of its slots was: then there is nothing to track.
+        for lane in zone.tracked_lanes().filter(|_| catalog.frames > 0) {
             let range = lane_range(zone.mapping.number(), lane, 0..catalog.frames);
             zone.track(tracker, lane, range.clone(), catalog.frames)?;
             tracker.arm(range)?;

@@ -6,8 +6,10 @@
 //! 3. The superblock g + 1 is written and synced, in both copies. Only then is the segment free.
 //! 4. A fold is a function of the disk: it keeps no state between attempts, and an attempt after a crash or a full disk
 //!    writes the same bytes again.
-//! 5. Memory: the sealed segment, its index (`overlay.rs`), and the catalog, each once. The catalog is read from its
-//!    file, so that nothing of it stays in memory between folds.
+//! 5. Memory: the sealed segment whole, its index (`overlay.rs`), and the catalog before and after (and as an earlier
+//!    attempt left it, if there was one). It is read from its file, so that nothing of it stays in memory between folds.
+
+use std::sync::Arc;
 
 use super::catalog::{Catalog, ZoneCatalog};
 use super::failure::{Counters, Failure};
@@ -18,7 +20,7 @@ use super::overlay::{FramePatch, Overlay, Pages};
 use super::segment::{ChainEnd, Segment};
 use super::storage::{Storage, StorageFile, must_open, read_up_to};
 use super::superblock::Superblock;
-use crate::base::sync::{Arc, Ordering};
+use crate::base::sync::Ordering;
 use crate::base::{Error, FrameIndex, PAGE, Result, SlotLayout, ZoneIndex, ZoneKind};
 
 /// Most bytes of page contents in one write.
@@ -155,32 +157,38 @@ impl Fold<'_> {
     }
 
     fn write_group(&self, zone: &ZoneCatalog, file: &dyn StorageFile, group: &Group<'_>) -> Result<(), Failure> {
-        let mut run: Option<(u32, u32)> = None;
+        // The current run of neighbours: first, end, and whether they are to be punched.
+        let mut run = (0, 0, false);
         for (frame, bytes) in group.touched() {
-            if zone.mask(FrameIndex(frame)).is_empty() {
-                file.punch(u64::from(frame) * PAGE as u64, PAGE as u64)?;
-                continue;
-            }
-            if crc32c::crc32c(bytes) != zone.crc(FrameIndex(frame)) {
+            let empty = zone.mask(FrameIndex(frame)).is_empty();
+            if !empty && crc32c::crc32c(bytes) != zone.crc(FrameIndex(frame)) {
                 let offset = u64::from(frame) * PAGE as u64;
                 return Err(Error::corrupt(file.path(), offset, "the frame changed between two reads").into());
             }
-            run = match run {
-                Some((first, end)) if end == frame => Some((first, end + 1)),
-                other => {
-                    self.write_frames(file, group, other)?;
-                    Some((frame, frame + 1))
-                }
-            };
+            if run.1 != frame || run.2 != empty {
+                self.write_frames(file, group, run)?;
+                run = (frame, frame, empty);
+            }
+            run.1 = frame + 1;
         }
         self.write_frames(file, group, run)
     }
 
-    fn write_frames(&self, file: &dyn StorageFile, group: &Group<'_>, run: Option<(u32, u32)>) -> Result<(), Failure> {
-        let Some((first, end)) = run else { return Ok(()) };
-        let bytes = &group.bytes[(first - group.first) as usize * PAGE..][..(end - first) as usize * PAGE];
-        self.counters.write(&self.counters.image_bytes, file, u64::from(first) * PAGE as u64, bytes)?;
-        Ok(())
+    fn write_frames(
+        &self,
+        file: &dyn StorageFile,
+        group: &Group<'_>,
+        (first, end, empty): (u32, u32, bool),
+    ) -> Result<(), Failure> {
+        if first == end {
+            return Ok(());
+        }
+        let (offset, len) = (u64::from(first) * PAGE as u64, (end - first) as usize * PAGE);
+        if empty {
+            return Ok(file.punch(offset, len as u64)?);
+        }
+        let bytes = &group.bytes[(first - group.first) as usize * PAGE..][..len];
+        Ok(self.counters.write(&self.counters.image_bytes, file, offset, bytes)?)
     }
 
     fn write_pages(&self, file: &dyn StorageFile, first: u32, pages: u32, contents: Pages<'_>) -> Result<(), Failure> {

@@ -12,11 +12,12 @@
 //!
 //! Must not: write.
 
+use std::sync::Arc;
+
 use super::catalog::Catalog;
 use super::format::*;
 use super::overlay::{Overlay, Pages};
 use super::storage::{Storage, StorageFile, must_open, read_zero_filled};
-use crate::base::sync::Arc;
 use crate::base::{Error, FrameIndex, PAGE, Result, SlotLayout, ZoneIndex, ZoneKind};
 
 /// Where [`Image::load`] delivers bytes: zone, byte in zone, bytes.

@@ -13,16 +13,17 @@
 //!
 //! Must not: decide when to change segments (`store.rs`).
 
+use std::sync::Arc;
+
 use super::failure::{Counters, Failure};
 use super::format::*;
 use super::record::Record;
 use super::segment::{ChainEnd, Segment};
 use super::storage::{Storage, StorageFile, must_open};
-use crate::base::sync::Arc;
 use crate::base::{Epoch, Result};
 
-/// First and last size of the steps in which space is reserved.
-const STEP_BYTES_MIN: u64 = 256 << 10;
+/// First and last size of the steps in which space is reserved. Small in tests, so that growing is common there.
+const STEP_BYTES_MIN: u64 = if cfg!(any(test, miri, strewn_twin)) { 4 << 10 } else { 256 << 10 };
 const STEP_BYTES_MAX: u64 = 8 << 20;
 
 /// The log, open for appending.

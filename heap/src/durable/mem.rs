@@ -13,16 +13,15 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc as StdArc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::storage::{Storage, StorageFile};
-use crate::base::sync::Arc;
 use crate::base::{Error, ErrorKind, Result};
 
 const SECTOR: usize = 512;
 
 /// The disks of this process, by path, so that a heap can be reopened. Std's lock, because statics need a const one.
-static DISKS: Mutex<BTreeMap<PathBuf, StdArc<MemDisk>>> = Mutex::new(BTreeMap::new());
+static DISKS: Mutex<BTreeMap<PathBuf, Arc<MemDisk>>> = Mutex::new(BTreeMap::new());
 
 /// Creates the heap at `path` in this process's memory.
 pub fn create(path: &Path, build: &dyn Fn(&dyn Storage) -> Result<()>) -> Result<Arc<dyn Storage>> {
@@ -55,6 +54,8 @@ pub struct Faults {
     pub failing_sync: Option<u64>,
     /// All files together may not grow beyond this many bytes.
     pub space: Option<u64>,
+    /// Syncs report success and do nothing: the canary that crash tests must catch.
+    pub lying_syncs: bool,
 }
 
 /// A directory of files in memory.
@@ -85,7 +86,7 @@ struct Contents {
 
 #[derive(Clone)]
 enum Pending {
-    Sector(usize, [u8; SECTOR]),
+    Sector(usize, Box<[u8; SECTOR]>),
     Len(usize),
 }
 
@@ -146,7 +147,7 @@ impl Contents {
         self.cached[offset..offset + bytes.len()].copy_from_slice(bytes);
         if tracked && !bytes.is_empty() {
             for index in offset / SECTOR..(offset + bytes.len()).div_ceil(SECTOR) {
-                let mut sector = [0; SECTOR];
+                let mut sector = Box::new([0; SECTOR]);
                 let cached = &self.cached[index * SECTOR..];
                 let len = cached.len().min(SECTOR);
                 sector[..len].copy_from_slice(&cached[..len]);
@@ -158,12 +159,12 @@ impl Contents {
 
 impl MemDisk {
     /// An empty disk; `tracked` if its power may fail.
-    pub fn new(path: &Path, tracked: bool) -> StdArc<Self> {
-        StdArc::new(Self { path: path.to_owned(), tracked, state: Mutex::default() })
+    pub fn new(path: &Path, tracked: bool) -> Arc<Self> {
+        Arc::new(Self { path: path.to_owned(), tracked, state: Mutex::default() })
     }
 
     /// The directory, locked until dropped.
-    pub fn lock(self: &StdArc<Self>) -> Result<Arc<dyn Storage>> {
+    pub fn lock(self: &Arc<Self>) -> Result<Arc<dyn Storage>> {
         let mut state = self.state();
         if std::mem::replace(&mut state.locked, true) {
             return Err(Error::new(ErrorKind::Locked, format!("{}: in use by this process", self.path.display())));
@@ -183,7 +184,7 @@ impl MemDisk {
     }
 
     /// The disk after a power cut: synced contents, and a random part of the rest.
-    pub fn after_power_cut(&self, seed: u64) -> StdArc<Self> {
+    pub fn after_power_cut(&self, seed: u64) -> Arc<Self> {
         let mut coins = Coins(seed);
         let mut files = self.state().files.clone();
         files.retain(|_, contents| contents.linked || coins.below(2) == 0);
@@ -196,7 +197,7 @@ impl MemDisk {
     }
 
     /// The disk after the process was killed: everything that was written is seen, synced or not.
-    pub fn after_kill(&self) -> StdArc<Self> {
+    pub fn after_kill(&self) -> Arc<Self> {
         let files = self.state().files.clone();
         self.with_files(files)
     }
@@ -207,15 +208,15 @@ impl MemDisk {
     }
 
     /// A disk with these files, durable.
-    pub fn from_files(path: &Path, files: BTreeMap<String, Vec<u8>>) -> StdArc<Self> {
+    pub fn from_files(path: &Path, files: BTreeMap<String, Vec<u8>>) -> Arc<Self> {
         let durable = |cached: Vec<u8>| Contents { platter: cached.clone(), cached, pending: Vec::new(), linked: true };
         let files = files.into_iter().map(|(name, cached)| (name, durable(cached))).collect();
         Self { path: path.to_owned(), tracked: false, state: Mutex::default() }.with_files(files)
     }
 
-    fn with_files(&self, files: BTreeMap<String, Contents>) -> StdArc<Self> {
+    fn with_files(&self, files: BTreeMap<String, Contents>) -> Arc<Self> {
         let state = Mutex::new(State { files, ..State::default() });
-        StdArc::new(Self { path: self.path.clone(), tracked: self.tracked, state })
+        Arc::new(Self { path: self.path.clone(), tracked: self.tracked, state })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -250,7 +251,7 @@ impl State {
     }
 }
 
-struct MemDir(StdArc<MemDisk>);
+struct MemDir(Arc<MemDisk>);
 
 impl Drop for MemDir {
     fn drop(&mut self) {
@@ -265,12 +266,12 @@ impl Storage for MemDir {
 
     fn open_file(&self, name: &str) -> Result<Option<Arc<dyn StorageFile>>> {
         let found = self.0.state().files.contains_key(name);
-        Ok(found.then(|| MemFile::new(&self.0, name)))
+        Ok(found.then(|| MemFile::open(&self.0, name)))
     }
 
     fn create_file(&self, name: &str) -> Result<Arc<dyn StorageFile>> {
         self.0.step("create", name)?.contents(name);
-        Ok(MemFile::new(&self.0, name))
+        Ok(MemFile::open(&self.0, name))
     }
 
     fn sync_dir(&self) -> Result<()> {
@@ -281,13 +282,13 @@ impl Storage for MemDir {
 }
 
 struct MemFile {
-    disk: StdArc<MemDisk>,
+    disk: Arc<MemDisk>,
     name: String,
     path: PathBuf,
 }
 
 impl MemFile {
-    fn new(disk: &StdArc<MemDisk>, name: &str) -> Arc<dyn StorageFile> {
+    fn open(disk: &Arc<MemDisk>, name: &str) -> Arc<dyn StorageFile> {
         Arc::new(Self { disk: disk.clone(), name: name.to_owned(), path: disk.path.join(name) })
     }
 
@@ -370,14 +371,22 @@ impl StorageFile for MemFile {
         let sync = state.syncs;
         state.syncs += 1;
         let fails = state.faults.failing_sync == Some(sync);
+        let lies = state.faults.lying_syncs;
         let contents = state.contents(&self.name);
+        if lies {
+            return Ok(());
+        }
         if fails {
             contents.settle(&mut Coins(sync));
             return Err(self.disk.failed("fdatasync", &self.name, libc::EIO));
         }
+        // The length lives in the inode, which stays dirty also when a sync fails.
+        let len = contents.cached.len();
+        contents.platter.resize(len.max(contents.platter.len()), 0);
         for pending in std::mem::take(&mut contents.pending) {
             contents.arrive(&pending);
         }
+        contents.platter.resize(len, 0);
         Ok(())
     }
 }

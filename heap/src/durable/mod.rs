@@ -10,7 +10,8 @@
 //!        acked          the last acknowledged epoch, unsynced                    log.rs
 //!        lock           held while the heap is open                              sys/lock.rs
 //!
-//!   store.rs    when to append, change segments, fold, wait          recover.rs   opening
+//!   store.rs    when to append, change segments, wait                recover.rs   opening   create.rs  creating
+//!   folder.rs   running folds in the background
 //!   record.rs   what a checkpoint makes durable, encoding  items.rs  decoding     overlay.rs  records by place
 //!   format.rs   sizes, magics, headers   bytes.rs  integers          failure.rs   what may be tried again
 //!   storage.rs  files, as a trait        mem.rs    its twin in memory
@@ -30,8 +31,10 @@
 
 mod bytes;
 mod catalog;
+mod create;
 mod failure;
 mod fold;
+mod folder;
 mod format;
 mod image;
 mod items;

@@ -108,7 +108,8 @@ impl RecordBuilder {
     /// becomes zeros.
     ///
     /// # Safety
-    /// `bytes` is the start of the frame; its [`PAGE`] bytes are readable and nobody writes them during the call.
+    /// * `bytes` is the start of the frame; its [`PAGE`] bytes are readable and nobody writes them during the call.
+    /// * `dirty` holds no slot at or above `layout.slots()`.
     #[inline]
     pub unsafe fn frame(
         &mut self,
@@ -139,7 +140,7 @@ impl RecordBuilder {
         self.bitmap(layout, allocated);
         let slot_bytes = layout.slot_bytes();
         if flags >> DIRTY_SHIFT == DIRTY_ALL {
-            // SAFETY: the slots of a frame fill at most PAGE bytes, which the caller vouches for.
+            // SAFETY: the slots of a layout fill at most PAGE bytes (`units::tests`), which the caller vouches for.
             self.buffer.extend_from_slice(unsafe {
                 std::slice::from_raw_parts(bytes, usize::from(layout.slots()) * slot_bytes)
             });
@@ -147,8 +148,8 @@ impl RecordBuilder {
         }
         self.buffer.reserve(count as usize * slot_bytes);
         for slot in dirty.iter() {
-            // SAFETY: `slot` is below `layout.slots()` (asserted above; a stray bit is a broken invariant of the engine,
-            // and bounded by the mask's 256 slots), so that its bytes lie within the PAGE that the caller vouches for.
+            // SAFETY: the caller vouches that `slot` is below `layout.slots()`; slots lie within the frame's PAGE bytes
+            // (`units::tests`), for which the caller vouches, too.
             self.buffer
                 .extend_from_slice(unsafe { std::slice::from_raw_parts(bytes.add(layout.byte_of(slot)), slot_bytes) });
         }

@@ -11,8 +11,8 @@
 //! On Linux this is [`sys::fs`](crate::sys::fs); under Miri and the twin it is [`mem`](super::mem), which also simulates crashes.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use crate::base::sync::Arc;
 use crate::base::{Error, ErrorKind, Result};
 
 /// One file of a heap. All offsets and lengths are bytes.
@@ -91,11 +91,11 @@ use super::mem as platform;
 mod platform {
     use super::super::format::names;
     use super::{Storage, StorageFile};
-    use crate::base::sync::Arc;
     use crate::base::{Error, ErrorKind, Result};
     use crate::sys::fs::{self, Dir, File, NewDir};
     use crate::sys::lock::DirLock;
     use std::path::Path;
+    use std::sync::Arc;
 
     /// A directory and the lock that goes with it; files keep neither.
     struct LockedDir {

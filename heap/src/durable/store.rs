@@ -7,8 +7,8 @@
 //! 1. At most one segment is sealed; a background thread "strewn-fold" folds it. Its segment is free once the superblock
 //!    says so, and only then is it written again.
 //! 2. While a fold lags, appends go on in the active segment until both together reach three times `log_bytes`; then they
-//!    wait. So the log takes at most 3 x `log_bytes` plus one checkpoint (or, if one checkpoint alone is longer than that,
-//!    that checkpoint and twice `log_bytes`, plus one checkpoint).
+//!    wait. So the log takes at most 3 x `log_bytes` plus one checkpoint; where a sealed checkpoint alone is longer than
+//!    2 x `log_bytes`, that one, `log_bytes`, and one checkpoint. (Space reserved ahead comes on top: at most 8 MiB a file.)
 //! 3. A fold that failed is tried again by the append that has to wait for it, and by `close`. Its error is theirs.
 //! 4. After a failed sync, wherever, nothing is written any more: every call returns `Poisoned`.
 //! 5. Nothing is written before `load` has checked everything. Then, in this order: the superblock (newest copy first),
@@ -17,20 +17,19 @@
 //! Must not: know what is in a record, or how an image is read.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use super::catalog::Catalog;
-use super::failure::{Counters, Failure};
-use super::fold::fold;
-use super::format::*;
+use super::create::{build, check_options};
+use super::failure::Failure;
+use super::folder::Shared;
+use super::format::names;
 use super::image::Sink;
-use super::log::{Log, encode_segment_header};
-use super::meta;
+use super::log::Log;
 use super::record::Record;
 use super::recover::{Recovered, Recovery};
-use super::segment::ChainEnd;
 use super::storage::{self, Storage, must_open};
-use super::superblock::{Addressing, Superblock};
-use crate::base::sync::{Arc, Condvar, Mutex, MutexGuard, Ordering, lock};
+use super::superblock::Addressing;
+use crate::base::sync::{Ordering, lock};
 use crate::base::{Epoch, Error, ErrorKind, Result};
 
 /// What is decided when a heap is created.
@@ -75,24 +74,8 @@ pub struct LogStore {
     /// Until it is loaded.
     recovery: Option<Box<Recovery>>,
     fold_thread: Option<std::thread::JoinHandle<()>>,
-}
-
-struct Shared {
-    storage: Arc<dyn Storage>,
-    counters: Counters,
-    state: Mutex<FoldState>,
-    fold_ended: Condvar,
-}
-
-struct FoldState {
-    superblock: Superblock,
-    /// The sealed segment, until it is folded.
-    sealed: Option<ChainEnd>,
-    running: bool,
-    /// Why the last attempt at `sealed` failed.
-    error: Option<Error>,
-    /// The failed sync after which nothing is written.
-    poison: Option<Error>,
+    /// Whether folds run in a thread of their own; in the twin they do not, so that it is repeatable.
+    background: bool,
 }
 
 impl LogStore {
@@ -131,11 +114,17 @@ impl LogStore {
         let recovery = Recovery::read(&*storage)?;
         let recovered = recovery.recovered();
         let log = Log::open(&*storage, recovered.heap_id, recovery.active().chain)?;
-        let superblock = recovery.superblock;
-        let state = FoldState { superblock, sealed: None, running: false, error: None, poison: None };
-        let (state, fold_ended) = (Mutex::new(state), Condvar::new());
-        let shared = Arc::new(Shared { storage, counters: Counters::default(), state, fold_ended });
-        Ok((Self { shared, log, recovery: Some(Box::new(recovery)), fold_thread: None }, recovered))
+        let shared = Arc::new(Shared::new(storage, recovery.superblock));
+        Ok((
+            Self {
+                shared,
+                log,
+                recovery: Some(Box::new(recovery)),
+                fold_thread: None,
+                background: !cfg!(any(miri, strewn_twin)),
+            },
+            recovered,
+        ))
     }
 
     /// Delivers the contents of every frame with an allocated slot, and of every page of allocated runs (pages of zeros
@@ -268,9 +257,18 @@ impl LogStore {
         }
     }
 
+    /// Folds in the thread that appends, which makes the order of all operations repeatable.
+    #[cfg(test)]
+    pub(super) fn fold_in_foreground(&mut self) {
+        self.background = false;
+    }
+
     /// Starts folding in the background. No fold may be running.
     fn start_fold(&mut self) {
         self.join();
+        if !self.background {
+            return self.shared.run_fold();
+        }
         let shared = self.shared.clone();
         lock(&self.shared.state).running = true;
         let thread = std::thread::Builder::new().name("strewn-fold".to_owned()).spawn(move || shared.run_fold());
@@ -303,110 +301,4 @@ impl std::fmt::Debug for LogStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LogStore").field("path", &self.shared.storage.path()).field("log", &self.log.chain()).finish()
     }
-}
-
-impl Shared {
-    fn check_poison(&self, state: &FoldState) -> Result<()> {
-        match &state.poison {
-            None => Ok(()),
-            Some(cause) => {
-                let path = self.storage.path().display();
-                let message = format!("{path}: nothing can be written until the heap is opened again, since: {cause}");
-                Err(Error::new(ErrorKind::Poisoned, message))
-            }
-        }
-    }
-
-    /// Takes note of a failure, and returns the error for the caller.
-    fn note(&self, failure: Failure) -> Error {
-        if let Failure::Poison(error) = &failure {
-            lock(&self.state).poison.get_or_insert(error.clone());
-        }
-        failure.into_error()
-    }
-
-    fn wait_for_fold(&self) -> MutexGuard<'_, FoldState> {
-        let mut state = lock(&self.state);
-        while state.running {
-            state = self.fold_ended.wait(state).unwrap_or_else(|poison| poison.into_inner());
-        }
-        state
-    }
-
-    /// Folds the sealed segment, if there is one and nothing forbids it, and says so.
-    fn run_fold(&self) {
-        let mut state = lock(&self.state);
-        let (superblock, sealed) = (state.superblock, state.sealed.filter(|_| state.poison.is_none()));
-        state.running = true;
-        drop(state);
-        let mut outcome = FoldGuard { shared: self, result: None };
-        outcome.result = sealed.map(|sealed| fold(&*self.storage, &self.counters, &superblock, sealed));
-        if sealed.is_none() {
-            outcome.result = Some(Ok(superblock));
-        }
-    }
-}
-
-/// Publishes the result of a fold when dropped, also by a panic.
-struct FoldGuard<'a> {
-    shared: &'a Shared,
-    result: Option<Result<Superblock, Failure>>,
-}
-
-impl Drop for FoldGuard<'_> {
-    fn drop(&mut self) {
-        let mut state = lock(&self.shared.state);
-        let panicked =
-            || Err(Failure::Poison(Error::new(ErrorKind::Io, "the fold of the log into the image panicked")));
-        match self.result.take().unwrap_or_else(panicked) {
-            Ok(superblock) if superblock == state.superblock => {}
-            Ok(superblock) => {
-                state.superblock = superblock;
-                state.sealed = None;
-                state.error = None;
-            }
-            Err(failure) => {
-                if let Failure::Poison(error) = &failure {
-                    state.poison.get_or_insert(error.clone());
-                }
-                state.error = Some(failure.into_error().context("folding the log into the image"));
-            }
-        }
-        state.running = false;
-        drop(state);
-        self.shared.fold_ended.notify_all();
-    }
-}
-
-fn check_options(options: &StoreOptions) -> Result<()> {
-    let limits = LOG_BYTES_MIN..=LOG_BYTES_MAX;
-    if limits.contains(&options.log_bytes) {
-        return Ok(());
-    }
-    let message = format!("log_bytes is {}, which is not within {limits:?}", options.log_bytes);
-    Err(Error::new(ErrorKind::InvalidArgument, message))
-}
-
-/// Writes all files of an empty heap and syncs them. Nothing refers to them yet, so that the order does not matter.
-fn build(storage: &dyn Storage, options: &StoreOptions) -> Result<()> {
-    let counters = Counters::default();
-    let built = (|| {
-        let heap_id = options.heap_id;
-        let (meta_len, meta_crc) = meta::write(storage, &counters, &heap_id, 1, Epoch(0), &Catalog::default())?;
-        let header = encode_segment_header(&heap_id, 1, Epoch(0), 0);
-        for (name, bytes) in
-            [(names::LOGS[1], &header[..]), (names::LOGS[0], &[]), (names::METAS[0], &[]), (names::ACKED, &[])]
-        {
-            let file = storage.create_file(name)?;
-            file.write_at(0, bytes)?;
-            counters.sync(&*file)?;
-        }
-        let (addressing, log_bytes) = (options.addressing, options.log_bytes);
-        let (generation, log_generation, image_epoch) = (1, 1, Epoch(0));
-        let superblock =
-            Superblock { heap_id, addressing, log_bytes, generation, image_epoch, log_generation, meta_len, meta_crc };
-        superblock.write(&*storage.create_file(names::SUPERBLOCK)?, 0, &counters)?;
-        storage.sync_dir().map_err(Failure::Retry)
-    })();
-    built.map_err(Failure::into_error)
 }

@@ -115,7 +115,7 @@ impl File {
     }
 
     fn write_zeros(&self, offset: u64, len: u64) -> Result<()> {
-        const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+        static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
         let mut done = 0;
         while done < len {
             let step = (len - done).min(ZEROS.len() as u64);

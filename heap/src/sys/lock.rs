@@ -81,7 +81,7 @@ fn locked(dir: &Path, holder: &str) -> Error {
 fn holder(file: &fs::File) -> String {
     let mut lock = write_lock();
     match fcntl(file, libc::F_GETLK, &mut lock) {
-        Ok(()) if i32::from(lock.l_type) != libc::F_UNLCK as i32 && lock.l_pid > 0 => format!("process {}", lock.l_pid),
+        Ok(()) if i32::from(lock.l_type) != libc::F_UNLCK && lock.l_pid > 0 => format!("process {}", lock.l_pid),
         _ => "another process".to_owned(),
     }
 }

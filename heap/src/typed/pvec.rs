@@ -169,6 +169,7 @@ impl<T: Persist> PVec<T> {
     /// # Panics
     /// If `index` is out of bounds, or the array belongs to another heap than `section`.
     pub fn swap_remove(&mut self, index: usize, section: &Section<'_>) -> T {
+        assert!(index < self.len(), "swap_remove index {index} of {} values", self.len());
         let last = self.len() - 1;
         self.as_mut_slice(section).swap(index, last);
         self.pop(section).expect("not empty: `index` was in bounds")

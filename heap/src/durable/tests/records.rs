@@ -1,0 +1,138 @@
+//! Records: what goes in comes out, in few bytes, and nothing else makes the decoder stumble.
+
+use proptest::prelude::*;
+
+use super::model::Model;
+use crate::base::*;
+use crate::durable::items::Items;
+use crate::durable::mem::Coins;
+use crate::durable::*;
+
+fn layout(slot_bytes: u16) -> SlotLayout {
+    SlotLayout::new(slot_bytes).unwrap()
+}
+
+fn decode(payload: &[u8]) {
+    let items = Items::new(payload).collect::<Vec<_>>();
+    assert!(items.len() <= payload.len());
+    assert!(items.iter().rev().skip(1).all(|item| item.is_ok()));
+}
+
+proptest! {
+    #[test]
+    fn frames_round_trip(
+        slot_bytes in (1u16..=128).prop_map(|n| n * 16),
+        frames in prop::collection::vec((0..ZONE_FRAMES, any::<[u64; 4]>(), prop::option::of(any::<[u64; 4]>()), 0..4u8), 1..20),
+    ) {
+        let layout = layout(slot_bytes);
+        let all = SlotMask::first(layout.slots());
+        let page: Vec<u8> = (0..PAGE).map(|i| (i * 7 + i / 256) as u8).collect();
+        let mut builder = RecordBuilder::new(vec![1; 9]);
+        let mut expected = Vec::new();
+        for (frame, dirty, allocated, kind) in frames {
+            let sparse = SlotMask::from_words(&dirty).and(&SlotMask::from_words(&[dirty[1], dirty[2], dirty[3], dirty[0]]));
+            let whole = kind == 3;
+            let dirty = match kind { 0 => SlotMask::from_words(&dirty), 1 => sparse.and(&SlotMask::first(9)), _ => all }.and(&all);
+            let allocated = allocated.map(|mask| SlotMask::from_words(&mask).and(&all));
+            let frame = FrameIndex(frame);
+            // SAFETY: `page` has PAGE bytes and is not written.
+            unsafe {
+                if whole {
+                    builder.whole_frame(ZoneIndex(3), layout, frame, allocated.as_ref(), page.as_ptr());
+                } else {
+                    builder.frame(ZoneIndex(3), layout, frame, allocated.as_ref(), &dirty, page.as_ptr());
+                }
+            }
+            let slots = || dirty.iter().flat_map(|s| page[layout.byte_of(s)..][..layout.slot_bytes()].to_vec()).collect();
+            expected.push((frame, allocated, dirty, whole, if whole { page.clone() } else { slots() }));
+        }
+        let record = builder.finish();
+        let mut expected = expected.iter();
+        for item in record.items() {
+            let item = item.unwrap();
+            let (frame, allocated, dirty, whole, bytes) = expected.next().unwrap().clone();
+            prop_assert_eq!(item, Item::Frame { zone: ZoneIndex(3), layout, frame, allocated, dirty, whole, bytes: &bytes });
+        }
+        prop_assert!(expected.next().is_none());
+    }
+
+    #[test]
+    fn random_bytes_never_make_the_decoder_stumble(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        decode(&bytes);
+    }
+
+    #[test]
+    fn mutated_records_never_make_the_decoder_stumble(seed in any::<u64>(), at in any::<prop::sample::Index>(), to in any::<u8>()) {
+        let (mut coins, mut model) = (Coins(seed), Model::default());
+        let record = model.change(&mut coins);
+        prop_assert!(record.items().all(|item| item.is_ok()));
+        let mut payload = record.payload().to_vec();
+        decode(&payload);
+        payload.truncate(at.index(payload.len() + 1));
+        decode(&payload);
+        if !payload.is_empty() {
+            let at = at.index(payload.len());
+            payload[at] = to;
+            decode(&payload);
+        }
+    }
+}
+
+#[test]
+fn other_items_round_trip() {
+    let root = RootEntry { name: "r".into(), type_name: "τ".into(), size: 1, align: 1 << 40, addr: u64::MAX };
+    let (zone, first) = (ZoneIndex(1), FrameIndex(9));
+    let mut builder = RecordBuilder::new(Vec::new());
+    assert!(builder.is_empty());
+    builder.zone(ZoneIndex(0), ZoneNumber(0x44), ZoneKind::Slots(layout(64)));
+    builder.zone(zone, ZoneNumber(0x45), ZoneKind::Runs);
+    builder.roots(std::slice::from_ref(&root));
+    builder.run_allocated(zone, first, 2);
+    let bytes = vec![5; 2 * PAGE];
+    // SAFETY: `bytes` has two pages and is not written.
+    unsafe { builder.pages(zone, first, 2, bytes.as_ptr()) };
+    builder.zero_pages(zone, first, 1);
+    builder.run_freed(zone, first, 2);
+    let len = builder.len();
+    let record = builder.finish();
+    assert_eq!(record.payload_len(), len);
+    let items = record.items().collect::<Result<Vec<_>>>().unwrap();
+    let expected = [
+        Item::Zone { index: ZoneIndex(0), number: ZoneNumber(0x44), kind: ZoneKind::Slots(layout(64)) },
+        Item::Zone { index: zone, number: ZoneNumber(0x45), kind: ZoneKind::Runs },
+        Item::Roots(vec![root]),
+        Item::RunAllocated { zone, first, pages: 2 },
+        Item::Pages { zone, first, bytes: &bytes },
+        Item::ZeroPages { zone, first, pages: 1 },
+        Item::RunFreed { zone, first, pages: 2 },
+    ];
+    assert_eq!(items, expected);
+}
+
+#[test]
+fn scattered_small_objects_cost_little_more_than_themselves() {
+    let page = [1; PAGE];
+    // One object in a hundred, of a million of 64 bytes.
+    let (mut coins, mut frames) = (Coins(1), std::collections::BTreeMap::<u32, SlotMask>::new());
+    for _ in 0..10_000 {
+        let object = coins.below(1_000_000);
+        frames.entry(object as u32 / 64).or_default().insert(SlotIndex(object as u16 % 64));
+    }
+    let mut builder = RecordBuilder::new(Vec::new());
+    let mut modified = 0;
+    for (frame, dirty) in &frames {
+        modified += dirty.count() as usize * 64;
+        // SAFETY: `page` has PAGE bytes and is not written.
+        unsafe { builder.frame(ZoneIndex(0), layout(64), FrameIndex(*frame), None, dirty, page.as_ptr()) };
+    }
+    let ratio = builder.len() as f64 / modified as f64;
+    assert!(ratio < 1.05, "{ratio}");
+
+    let mut builder = RecordBuilder::new(Vec::new());
+    for frame in 0..1000 {
+        let dirty = SlotMask::from_iter([SlotIndex(coins.below(256) as u16)]);
+        // SAFETY: `page` has PAGE bytes and is not written.
+        unsafe { builder.frame(ZoneIndex(0), layout(16), FrameIndex(frame * 100), None, &dirty, page.as_ptr()) };
+    }
+    assert!(builder.len() <= 1000 * (16 + 3) + 3, "{}", builder.len());
+}

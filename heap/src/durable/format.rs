@@ -24,6 +24,8 @@ pub const META_MAGIC: u64 = u64::from_le_bytes(*b"strewMT\n");
 /// First bytes of the `acked` file.
 pub const ACKED_MAGIC: u64 = u64::from_le_bytes(*b"strewAK\n");
 
+const _: () = assert!(SuperblockFields::BYTES <= SUPERBLOCK_CRC_AT, "the fields must end before the checksum");
+
 /// Bytes of one copy of the superblock; the file holds two.
 pub const SUPERBLOCK_BYTES: usize = 4096;
 /// Where the checksum of a copy lies: it covers everything before it.

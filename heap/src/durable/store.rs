@@ -97,6 +97,7 @@ impl LogStore {
     }
 
     /// Like [`create`](Self::create), in an empty directory, without atomicity.
+    #[cfg(test)]
     pub(super) fn create_in(storage: Arc<dyn Storage>, options: &StoreOptions) -> Result<Self> {
         check_options(options)?;
         build(&*storage, options)?;

@@ -142,14 +142,16 @@ fn a_failed_sync_poisons_and_the_next_process_makes_good() {
             assert!(error.to_string().contains("fdatasync"), "{error}");
             assert_eq!(store.close().unwrap_err().kind(), ErrorKind::Poisoned);
             // The page cache survives the process, and shows what the disk may not have.
-            let disk = disk.after_kill();
-            let mut store = history.check(&disk).unwrap_or_else(|what| panic!("seed {seed} sync {sync}: {what}"));
-            let epochs = history.models.len() + (sync % 4) as usize;
-            history.run(&mut store, &mut Coins(sync), epochs).unwrap();
-            for cut in 0..3 {
-                let disk = disk.after_power_cut(cut);
-                let checked = history.clone().check(&disk);
-                checked.map(drop).unwrap_or_else(|what| panic!("seed {seed} sync {sync} cut {cut}: {what}"));
+            for cut in 0..8 {
+                let named = |what: String| panic!("seed {seed} sync {sync} cut {cut}: {what}");
+                let (disk, mut history, mut coins) = (disk.after_kill(), history.clone(), Coins(sync << 8 | cut));
+                let mut store = history.check(&disk).unwrap_or_else(named);
+                let fatal_op = Some(disk.counts().0 + coins.below(60));
+                disk.set_faults(Faults { fatal_op, ..Faults::default() });
+                let epochs = history.models.len() + 12;
+                let _ = history.run(&mut store, &mut coins, epochs);
+                drop(store);
+                drop(history.check(&disk.after_power_cut(cut)).unwrap_or_else(named));
             }
         }
     }

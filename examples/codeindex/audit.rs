@@ -42,7 +42,7 @@ impl Index {
     /// Checks T1 to T3 of both tables and X1 to X4.
     pub fn audit(&self, section: &Section<'_>) -> Result<Audit> {
         let tables = self.files.audit(section)? + self.words.audit(section)?;
-        let (found, posting_arrays) = self.audit_words(section)?;
+        let (found, postings) = self.audit_words(section)?;
         let (mut digest, mut tokens, mut word_lists) = (0_u64, 0, 0);
         for (number, node) in self.files.iter(section) {
             let found = &found[number as usize];
@@ -60,17 +60,19 @@ impl Index {
             digest,
             files: self.files.len(),
             words: self.words.len(),
-            objects: 1 + tables + posting_arrays + word_lists,
+            objects: 1 + tables + postings + word_lists,
         })
     }
 
-    /// What the postings say of each file, and how many posting arrays there are.
+    /// What the postings say of each file, and how many objects they take.
     fn audit_words(&self, section: &Section<'_>) -> Result<(Vec<Found>, u64)> {
+        let mut objects = 0;
         let mut found = vec![Found::default(); self.files.numbers() as usize];
         for (word, node) in self.words.iter(section) {
             let hash = hash_bytes(node.key(section));
-            ensure!(!node.value.is_empty(), "X2: word {word} has no posting");
-            for posting in node.value.as_slice(section) {
+            objects += node.value.objects();
+            ensure!(node.value.len() > 0, "X2: word {word} has no posting");
+            for posting in node.value.iter(section) {
                 ensure!(self.files.get(posting.file, section).is_some(), "X1: a posting of word {word} has no file");
                 ensure!(posting.count > 0, "X2: a posting of word {word} counts zero");
                 let found = &mut found[posting.file as usize];
@@ -81,7 +83,7 @@ impl Index {
                 found.pairs = found.pairs.wrapping_add(pair_digest(hash, posting.count));
             }
         }
-        Ok((found, u64::from(self.words.len())))
+        Ok((found, objects))
     }
 }
 

@@ -10,23 +10,11 @@
 //! (the heap is full), the index is not to be used any more.
 
 use crate::hash::{BuildFnv, mix_all};
+use crate::postings::{Posting, Postings};
 use crate::table::Table;
 use crate::tokenize::Words;
 use std::collections::HashMap;
 use strewn::{PVec, Persist, Result, Section};
-
-/// That a word occurs in a file, and how often.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Posting {
-    /// The number of the file.
-    pub file: u32,
-    /// How often.
-    pub count: u32,
-}
-
-// SAFETY: two numbers, `repr(C)`.
-unsafe impl Persist for Posting {}
 
 /// A file as it was when it was indexed; its path is its key in the table.
 #[repr(C)]
@@ -52,7 +40,7 @@ pub struct Index {
     /// The files by path.
     pub files: Table<File>,
     /// The words by text, each with its postings.
-    pub words: Table<PVec<Posting>>,
+    pub words: Table<Postings>,
     /// How many words all files have, each as often as it occurs.
     pub tokens: u64,
     /// How many changes the index has seen.
@@ -101,7 +89,8 @@ impl Index {
         if known {
             self.forget(&old, path_hash, old_pairs);
         }
-        let mut fresh = File { mtime_ns: contents.mtime_ns, size_bytes: contents.size_bytes, tokens: 0, words: old.words };
+        let mut fresh =
+            File { mtime_ns: contents.mtime_ns, size_bytes: contents.size_bytes, tokens: 0, words: old.words };
         let mut pairs = 0_u64;
         fresh.words.clear();
         fresh.words.reserve(wanted.len(), section)?;
@@ -137,7 +126,7 @@ impl Index {
         let number_of = |(word, count): &(Box<str>, u32)| {
             let number = match self.words.find(word.as_bytes(), section) {
                 Some(number) => number,
-                None => self.words.insert(word.as_bytes(), PVec::new(), section)?,
+                None => self.words.insert(word.as_bytes(), Postings::default(), section)?,
             };
             Ok((number, *count))
         };
@@ -156,17 +145,14 @@ impl Index {
         let mut pairs = 0_u64;
         for word in old.words.as_slice(section) {
             let node = self.words.node(*word, section);
-            let postings = node.value.as_slice(section);
-            let at = postings.iter().position(|p| p.file == number).expect("X1: a listed word has the posting");
-            let (count, last) = (postings[at].count, postings.len() == 1);
+            let (at, count) = node.value.find(number, section).expect("X1: a listed word has the posting");
+            let last = node.value.len() == 1;
             pairs = pairs.wrapping_add(pair_digest(node.hash(), count));
             match missing.remove(word) {
                 Some(wanted) if wanted == count => {}
-                Some(wanted) => self.words.node_mut(*word, section).value.as_mut_slice(section)[at].count = wanted,
+                Some(wanted) => self.words.node_mut(*word, section).value.get_mut(at, section).count = wanted,
                 None if last => self.words.remove(*word, section)?.free(section),
-                None => {
-                    self.words.node_mut(*word, section).value.swap_remove(at, section);
-                }
+                None => self.words.node_mut(*word, section).value.swap_remove(at, section)?,
             }
         }
         Ok(pairs)

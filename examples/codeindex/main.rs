@@ -13,6 +13,7 @@ mod audit;
 mod crash;
 mod hash;
 mod index;
+mod postings;
 mod query;
 mod report;
 mod segments;
@@ -79,13 +80,13 @@ fn main() -> Result<ExitCode> {
 
 /// Indexes `dirs` (or the default ones) into the heap at `path`, and reports.
 fn bring_up_to_date(path: &Path, dirs: &[PathBuf]) -> Result<ExitCode> {
-    let walk = walk::walk(&walk::roots_or_default(dirs))?;
     let (heap, opened) = open(path)?;
     let mut store = Store::open_or_create(&heap)?;
     let before = store.read(|index, _| (index.files.len(), index.words.len()))?;
     println!("opened {} in {opened:.2?}: {} files, {} words", path.display(), before.0, before.1);
 
     let started = Instant::now();
+    let walk = walk::walk(&walk::roots_or_default(dirs))?;
     let ticker = heap.checkpoint_every(CHECKPOINT_EVERY)?;
     let mut bar = report::Bar::new();
     let tally = sweep::sweep(&mut store, &walk, &mut bar)?;

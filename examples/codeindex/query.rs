@@ -44,7 +44,7 @@ fn ranked(index: &Index, words: &[String], section: &Section<'_>) -> Vec<(u32, f
     let mut scores: Option<HashMap<u32, f64>> = None;
     for word in words {
         let Some(number) = index.words.find(word.as_bytes(), section) else { return Vec::new() };
-        let postings = index.words.node(number, section).value.as_slice(section);
+        let postings = &index.words.node(number, section).value;
         let files = f64::from(index.files.len());
         let with_word = postings.len() as f64;
         let rarity = (1.0 + (files - with_word + 0.5) / (with_word + 0.5)).ln();
@@ -54,7 +54,7 @@ fn ranked(index: &Index, words: &[String], section: &Section<'_>) -> Vec<(u32, f
             let count = f64::from(count);
             rarity * count * (K1 + 1.0) / (count + K1 * (1.0 - B + B * length))
         };
-        let both = postings.iter().filter_map(|posting| {
+        let both = postings.iter(section).filter_map(|posting| {
             let so_far = scores.as_ref().map_or(Some(0.0), |scores| scores.get(&posting.file).copied())?;
             Some((posting.file, so_far + score(posting.file, posting.count)))
         });

@@ -13,7 +13,7 @@ pub struct Bar(ProgressBar);
 impl Bar {
     /// A bar that says what it waits for.
     pub fn new() -> Self {
-        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} files, {per_sec}, {eta} to go");
+        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} files, {eta} to go");
         Self(ProgressBar::new(0).with_style(style.expect("a valid template")))
     }
 
@@ -56,7 +56,10 @@ pub fn print(run: &Run<'_>) {
     let Run { walk, tally, stats, .. } = run;
     let count = |n: u64| HumanCount(n).to_string();
     let bytes = |n: u64| BinaryBytes(n).to_string();
-    let per_modified = |n: u64| n as f64 / (stats.bytes_modified as f64).max(1.0);
+    let per_modified = |n: u64, what: &str| match stats.bytes_modified {
+        0 => String::new(),
+        modified => format!("; {:.2} bytes {what} a byte modified", n as f64 / modified as f64),
+    };
     println!(
         "indexed              {} added, {} changed, {} removed, {} unchanged; {} in {:.2?}",
         count(tally.added),
@@ -81,16 +84,16 @@ pub fn print(run: &Run<'_>) {
     println!("objects modified     {}", count(stats.objects_modified));
     println!("bytes modified       {}", bytes(stats.bytes_modified));
     println!(
-        "written to disk      {}: log {}, image {}; {:.2} bytes a byte modified",
+        "written to disk      {}: log {}, image {}{}",
         bytes(stats.log_bytes + stats.fold_bytes),
         bytes(stats.log_bytes),
         bytes(stats.fold_bytes),
-        per_modified(stats.log_bytes + stats.fold_bytes),
+        per_modified(stats.log_bytes + stats.fold_bytes, "written"),
     );
     println!(
-        "page-granular        {} would have been copied, {:.1} times as much",
+        "page-granular        {} would have been copied{}",
         bytes(stats.page_bytes),
-        per_modified(stats.page_bytes),
+        per_modified(stats.page_bytes, "copied"),
     );
     let ns = |quantile: f64| Duration::from_nanos(stats.pauses.quantile_ns(quantile));
     println!(

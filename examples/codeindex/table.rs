@@ -17,6 +17,9 @@ use strewn::{PBox, PVec, Persist, Result, Section};
 const NONE: u32 = u32::MAX;
 /// How many entries a bucket has on average.
 const LOAD: u32 = 2;
+/// Entries are numbered one after the other, so that those of one file share segments; buckets are hit at random, so that small segments serve them best.
+const NODES_A_SEGMENT: usize = 64;
+const BUCKETS_A_SEGMENT: usize = 16;
 
 /// An entry: a key, and what is kept under it.
 #[repr(C)]
@@ -48,11 +51,11 @@ impl<V: Persist> Node<V> {
 /// A hash table from bytes to `V`.
 #[repr(C)]
 pub struct Table<V> {
-    nodes: Segments<Option<PBox<Node<V>>>>,
+    nodes: Segments<Option<PBox<Node<V>>>, NODES_A_SEGMENT>,
     /// The numbers of removed entries, to be used again.
     free: PVec<u32>,
     /// The first entry of each chain.
-    buckets: Segments<u32>,
+    buckets: Segments<u32, BUCKETS_A_SEGMENT>,
 }
 
 // SAFETY: arrays of boxes and of numbers, `repr(C)`.
@@ -185,7 +188,9 @@ impl<V: Persist> Table<V> {
         for bucket in 0..self.buckets.len() {
             let mut number = *self.buckets.get(bucket, section);
             while number != NONE {
-                let Some(node) = self.get(number, section) else { anyhow::bail!("bucket {bucket} leads to a lost entry") };
+                let Some(node) = self.get(number, section) else {
+                    anyhow::bail!("bucket {bucket} leads to a lost entry")
+                };
                 ensure!(!std::mem::replace(&mut chained[number as usize], true), "entry {number} is chained twice");
                 ensure!(self.bucket_of(node.hash) == bucket, "entry {number} is in the wrong bucket");
                 number = node.next;

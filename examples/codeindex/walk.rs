@@ -45,7 +45,7 @@ pub fn roots_or_default(dirs: &[PathBuf]) -> Vec<PathBuf> {
     if registry.is_dir() {
         vec![repository, registry]
     } else {
-        println!("no cargo registry at {}: indexing this repository alone", registry.display());
+        eprintln!("no cargo registry at {}: indexing this repository alone", registry.display());
         vec![repository]
     }
 }

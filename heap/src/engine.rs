@@ -4,8 +4,8 @@ use crate::alloc::Allocator;
 use crate::base::sync::{Mutex, lock};
 use crate::base::{Epoch, Error, ErrorKind, Result};
 use crate::checkpoint::{CutState, Job, Pending, RootTable, Threads, Ticket, Writer};
-use crate::durable::{Addressing, Catalog, LogStore, Recovered, StoreStats};
-use crate::stats::{Counters, Stats};
+use crate::durable::{Catalog, LogStore, Recovered, StoreOptions, StoreStats};
+use crate::stats::{Counters, Opened, Stats};
 use crate::sys;
 use crate::track::{self, TrackerKind};
 use std::path::{Path, PathBuf};
@@ -29,14 +29,23 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// The engine of a store that was just created.
+    /// Creates a heap at `path`, once everything else that it needs is there.
     ///
     /// # Errors
-    /// If the operating system refuses what it needs.
-    pub fn create(path: &Path, heap_id: [u8; 16], how: Addressing, kind: TrackerKind, store: LogStore) -> Result<Self> {
-        let allocator = Allocator::new(heap_id, how, track::open(kind)?)?;
-        let empty = Catalog { zones: Vec::new(), roots: Vec::new() };
-        Self::assemble(path, heap_id, allocator, store, Epoch(0), empty)
+    /// What the operating system refuses.
+    pub fn create(path: &Path, options: &StoreOptions, kind: TrackerKind) -> Result<Self> {
+        let allocator = Allocator::new(options.heap_id, options.addressing, track::open(kind)?)?;
+        let store = LogStore::create(path, options)?;
+        let empty = Recovered {
+            heap_id: options.heap_id,
+            addressing: options.addressing,
+            log_bytes: options.log_bytes,
+            epoch: Epoch(0),
+            catalog: Catalog { zones: Vec::new(), roots: Vec::new() },
+            replayed_records: 0,
+            dropped_tail_bytes: 0,
+        };
+        Self::assemble(path, allocator, store, empty)
     }
 
     /// The engine of a store that was just opened: every object is back where it was.
@@ -45,32 +54,28 @@ impl Engine {
     /// `AddressInUse` if something else is mapped there, `Corrupt` if the image is damaged, or what the operating system refuses.
     pub fn recover(path: &Path, kind: TrackerKind, mut store: LogStore, recovered: Recovered) -> Result<Self> {
         let allocator = Allocator::new(recovered.heap_id, recovered.addressing, track::open(kind)?)?;
-        let Recovered { heap_id, epoch, catalog, .. } = recovered;
-        allocator.recover(&catalog, |mappings| {
+        allocator.recover(&recovered.catalog, |mappings| {
             store.load(&mut |zone, byte, bytes| mappings[zone.index()].write(byte, bytes))
         })?;
-        Self::assemble(path, heap_id, allocator, store, epoch, catalog)
+        Self::assemble(path, allocator, store, recovered)
     }
 
-    fn assemble(
-        path: &Path,
-        heap_id: [u8; 16],
-        allocator: Allocator,
-        store: LogStore,
-        epoch: Epoch,
-        catalog: Catalog,
-    ) -> Result<Self> {
+    fn assemble(path: &Path, allocator: Allocator, store: LogStore, recovered: Recovered) -> Result<Self> {
         sys::fork::install();
-        let cuts = CutState::recover(epoch, &catalog);
+        let opened = Opened {
+            log_limit_bytes: recovered.log_bytes,
+            replayed_records: recovered.replayed_records,
+            dropped_tail_bytes: recovered.dropped_tail_bytes,
+        };
         Ok(Self {
             path: path.to_path_buf(),
-            heap_id,
+            heap_id: recovered.heap_id,
             generation: sys::fork::fork_generation(),
             allocator,
             threads: Threads::new(),
-            roots: Mutex::new(RootTable::recover(catalog.roots)),
-            cuts: Mutex::new(cuts),
-            counters: Mutex::new(Counters::default()),
+            cuts: Mutex::new(CutState::recover(recovered.epoch, &recovered.catalog)),
+            roots: Mutex::new(RootTable::recover(recovered.catalog.roots)),
+            counters: Mutex::new(Counters::new(opened)),
             writer: Some(Writer::start(store)?),
         })
     }
@@ -109,8 +114,9 @@ impl Engine {
         let (owed, buffer) = writer.prepare();
         cuts.owe(&owed, &self.allocator, &self.roots)?;
         let (mut report, builder) = cuts.cut(&self.allocator, &self.threads, &self.roots, buffer)?;
+        let nothing_modified = builder.is_empty();
         let record = builder.finish();
-        if report.record_bytes == 0 {
+        if nothing_modified {
             writer.recycle(record.into_buffer());
             report.epoch = cuts.epoch.0;
             let pending = cuts.last.clone().unwrap_or_else(|| already_durable(cuts.epoch));
@@ -163,7 +169,8 @@ impl Engine {
 
     #[cold]
     fn forked(&self) -> Error {
-        let what = format!("{} was opened before this process was forked; only the parent may use it", self.path.display());
+        let what =
+            format!("{} was opened before this process was forked; only the parent may use it", self.path.display());
         Error::new(ErrorKind::Forked, what)
     }
 }

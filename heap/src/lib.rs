@@ -20,7 +20,7 @@ pub use checkpoint::{CutReport, Ticket};
 pub use heap::Heap;
 pub use options::HeapOptions;
 pub use section::Section;
-pub use stats::{Pauses, Stats};
+pub use stats::{Durations, Stats};
 pub use sys::probe::{Feature, Probe, probe};
 pub use ticker::Ticker;
 pub use track::TrackerKind;

@@ -35,8 +35,8 @@ impl HeapOptions {
         self
     }
 
-    /// How many bytes of log are collected before they are folded into the image, at least 4096. Default: 64 MiB. The log takes up to three times as
-    /// much, plus one checkpoint. Fixed at creation.
+    /// How many bytes of log are collected before they are folded into the image, at least 4096. Default: 64 MiB. The log takes up to twice as
+    /// much, plus a checkpoint in each of its two segments. Fixed at creation.
     #[must_use]
     pub fn log_bytes(mut self, bytes: u64) -> Self {
         self.log_bytes = bytes;
@@ -64,11 +64,8 @@ impl HeapOptions {
         }
         let kind = self.wanted_tracker()?.unwrap_or_else(|| sys::probe::probe().default_tracker());
         let heap_id = self.heap_id()?;
-        let store = LogStore::create(
-            path,
-            &StoreOptions { heap_id, addressing: addressing_of(kind), log_bytes: self.log_bytes },
-        )?;
-        Ok(Heap::new(Engine::create(path, heap_id, addressing_of(kind), kind, store)?))
+        let store = StoreOptions { heap_id, addressing: addressing_of(kind), log_bytes: self.log_bytes };
+        Ok(Heap::new(Engine::create(path, &store, kind)?))
     }
 
     /// Opens the heap at `path` as of its last durable checkpoint. Blocks while it reads the image and the log.
@@ -85,7 +82,10 @@ impl HeapOptions {
             (Addressing::Lanes, None) => sys::probe::probe().default_tracker(),
             (how, Some(kind)) if how == addressing_of(kind) => kind,
             (how, Some(kind)) => {
-                let what = format!("{}: the `{kind}` tracker cannot serve a heap that was created for {how:?}", path.display());
+                let what = format!(
+                    "{}: the `{kind}` tracker cannot serve a heap that was created for {how:?}",
+                    path.display()
+                );
                 return Err(Error::new(ErrorKind::InvalidArgument, what));
             }
         };

@@ -40,26 +40,49 @@ pub struct Stats {
     pub syncs: u64,
     /// Folds of the log into the image.
     pub folds: u64,
-    /// Pauses, in nanoseconds.
-    pub pauses: Pauses,
+    /// Bytes of log that are collected before they are folded, as fixed at creation.
+    pub log_limit_bytes: u64,
+    /// Records that were in the log when the heap was opened.
+    pub replayed_records: u64,
+    /// Bytes of a record that a crash had cut short, dropped when the heap was opened. It was never acknowledged.
+    pub dropped_tail_bytes: u64,
+    /// Pauses: [`drains`](Self::drains), [`scans`](Self::scans) and [`copies`](Self::copies) together.
+    pub pauses: Durations,
+    /// Waits for sections to end. Long ones come from long sections.
+    pub drains: Durations,
+    /// Times of finding out what was written, and arming it again.
+    pub scans: Durations,
+    /// Times of copying what was written.
+    pub copies: Durations,
 }
 
-/// The distribution of pauses.
+/// A distribution of durations in nanoseconds, to three digits.
 #[derive(Clone, Debug)]
-pub struct Pauses(Histogram<u64>);
+pub struct Durations(Histogram<u64>);
 
-impl Pauses {
-    /// The pause that `quantile` (0 to 1) of all are no longer than, in nanoseconds. 0 if there was none.
+/// Longer durations count as this one: an hour.
+const LONGEST_NS: u64 = 3_600_000_000_000;
+
+impl Durations {
+    fn new() -> Self {
+        Self(Histogram::new_with_bounds(1, LONGEST_NS, 3).expect("the bounds are in range"))
+    }
+
+    fn record(&mut self, ns: u64) {
+        self.0.saturating_record(ns);
+    }
+
+    /// What `quantile` (0 to 1) of all durations are no longer than. 0 if there was none.
     pub fn quantile_ns(&self, quantile: f64) -> u64 {
         self.0.value_at_quantile(quantile)
     }
 
-    /// The longest pause, in nanoseconds.
+    /// The longest.
     pub fn max_ns(&self) -> u64 {
         self.0.max()
     }
 
-    /// How many pauses there were.
+    /// How many there were.
     pub fn count(&self) -> u64 {
         self.0.len()
     }
@@ -71,24 +94,50 @@ pub struct Counters {
     objects_modified: u64,
     bytes_modified: u64,
     page_bytes: u64,
-    pauses: Histogram<u64>,
+    pauses: Durations,
+    drains: Durations,
+    scans: Durations,
+    copies: Durations,
+    opened: Opened,
 }
 
-impl Default for Counters {
-    fn default() -> Self {
-        let pauses = Histogram::new(3).expect("three digits are in range");
-        Self { checkpoints: 0, objects_modified: 0, bytes_modified: 0, page_bytes: 0, pauses }
-    }
+/// What opening the heap found.
+#[derive(Clone, Copy)]
+pub struct Opened {
+    /// Bytes of log that are collected before they are folded.
+    pub log_limit_bytes: u64,
+    /// Records in the log.
+    pub replayed_records: u64,
+    /// Bytes of a torn record at its end.
+    pub dropped_tail_bytes: u64,
 }
 
 impl Counters {
+    /// All zero.
+    pub fn new(opened: Opened) -> Self {
+        Self {
+            checkpoints: 0,
+            objects_modified: 0,
+            bytes_modified: 0,
+            page_bytes: 0,
+            pauses: Durations::new(),
+            drains: Durations::new(),
+            scans: Durations::new(),
+            copies: Durations::new(),
+            opened,
+        }
+    }
+
     /// Counts a cut that found something.
     pub fn note(&mut self, cut: &CutReport) {
         self.checkpoints += 1;
         self.objects_modified += cut.objects_modified;
         self.bytes_modified += cut.bytes_modified;
         self.page_bytes += cut.page_bytes;
-        self.pauses.saturating_record(cut.pause_ns());
+        self.pauses.record(cut.pause_ns());
+        self.drains.record(cut.drain_ns);
+        self.scans.record(cut.scan_ns);
+        self.copies.record(cut.copy_ns);
     }
 
     /// The public form.
@@ -117,7 +166,32 @@ impl Counters {
             fold_bytes: store.image_bytes + store.meta_bytes + store.superblock_bytes,
             syncs: store.syncs,
             folds: store.folds,
-            pauses: Pauses(self.pauses.clone()),
+            log_limit_bytes: self.opened.log_limit_bytes,
+            replayed_records: self.opened.replayed_records,
+            dropped_tail_bytes: self.opened.dropped_tail_bytes,
+            pauses: self.pauses.clone(),
+            drains: self.drains.clone(),
+            scans: self.scans.clone(),
+            copies: self.copies.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_kept_to_three_digits_and_long_ones_saturate() {
+        let mut durations = Durations::new();
+        assert_eq!((durations.count(), durations.quantile_ns(0.5), durations.max_ns()), (0, 0, 0));
+        for ms in 1..=100 {
+            durations.record(ms * 1_000_000);
+        }
+        let near = |got: u64, wanted: u64| got.abs_diff(wanted) * 500 < wanted;
+        assert!(near(durations.quantile_ns(0.5), 50_000_000), "{}", durations.quantile_ns(0.5));
+        assert!(near(durations.max_ns(), 100_000_000), "{}", durations.max_ns());
+        durations.record(u64::MAX);
+        assert!(near(durations.max_ns(), LONGEST_NS), "{}", durations.max_ns());
     }
 }

@@ -10,14 +10,15 @@ use crate::walk::{roots_or_default, walk};
 use anyhow::{Context, Result};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use std::convert::Infallible;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use strewn::{Heap, Section};
 
-/// How many files are spoilt when the index is complete, so that there is always work to do.
-const SPOILT: usize = 64;
+/// How many files are spoilt before each sweep, so that there is always work to do, and of every kind.
+const SPOILT: usize = 16;
 
 /// The arguments of a child.
 #[derive(clap::Args)]
@@ -56,7 +57,7 @@ impl Observer for Announcer<'_> {
     }
 }
 
-/// Indexes, spoils, and indexes again, until it is killed.
+/// Spoils what there is, brings it up to date, and so on, until it is killed.
 pub fn be_killed(path: &Path, args: &ChildArgs) -> Result<ExitCode> {
     let heap = Heap::open_or_create(path)?;
     let mut store = Store::open_or_create(&heap)?;
@@ -67,27 +68,27 @@ pub fn be_killed(path: &Path, args: &ChildArgs) -> Result<ExitCode> {
     let mut rng = SmallRng::seed_from_u64(args.seed);
     std::thread::scope(|scope| {
         // Both sides end the process when they fail: the other one would go on for ever.
-        scope.spawn(|| give_up(acknowledge(&heap, &left)));
+        scope.spawn(|| {
+            let Err(e) = acknowledge(&heap, &left);
+            give_up(&e)
+        });
         let mut announcer = Announcer { left: &left };
         loop {
-            let swept = sweep(&mut store, &walk, &mut announcer);
-            let spoilt = swept.and_then(|_| spoil(&mut store, &mut announcer, &mut rng));
-            if spoilt.is_err() {
-                give_up(spoilt);
+            let spoilt = spoil(&mut store, &mut announcer, &mut rng);
+            if let Err(e) = spoilt.and_then(|()| sweep(&mut store, &walk, &mut announcer)) {
+                give_up(&e);
             }
         }
     })
 }
 
-fn give_up(outcome: Result<()>) {
-    if let Err(e) = outcome {
-        eprintln!("the child failed: {e:?}");
-    }
+fn give_up(e: &anyhow::Error) -> ! {
+    eprintln!("the child failed: {e:#}");
     std::process::exit(3);
 }
 
 /// Makes checkpoints and tells which generation each is certain to have.
-fn acknowledge(heap: &Heap, left: &AtomicU64) -> Result<()> {
+fn acknowledge(heap: &Heap, left: &AtomicU64) -> Result<Infallible> {
     loop {
         // Acquire: pairs with the Release store in `Announcer::left`; that section ended before the cut, so the checkpoint has it.
         let generation = left.load(Ordering::Acquire);

@@ -5,7 +5,9 @@
 //!   any checkpoint can hold, whenever the child dies.
 //! - The child acknowledges generation g after a checkpoint that was begun after g. So the supervisor knows what must not be lost.
 //! - The supervisor recovers the heap, recomputes the digest from the recovered structures alone ([`Index::audit`](crate::index::Index::audit)), counts
-//!   the objects, and has [`Ledger::judge`] compare.
+//!   the objects, and has `Ledger::judge` compare.
+//!
+//! What it does not prove: a kill leaves the kernel's page cache intact. Lost and reordered disk writes are for the crash tests of the heap itself.
 
 mod child;
 mod ledger;

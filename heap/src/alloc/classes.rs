@@ -3,10 +3,9 @@
 use crate::base::{PAGE, SlotLayout};
 use std::alloc::Layout;
 
-/// Slot sizes in bytes. Up to 128 in steps of 16; above, at most a quarter of a slot is wasted, and the sizes fill the frame well.
-const SLOT_BYTES: [u16; 22] = [
-    16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 672, 816, 1024, 1360, 2048,
-];
+/// Slot sizes in bytes. Up to 128 in steps of 16; above, at most a third of a slot is wasted, and the sizes fill the frame well.
+const SLOT_BYTES: [u16; 22] =
+    [16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 672, 816, 1024, 1360, 2048];
 
 /// How many size classes there are.
 pub const CLASSES: usize = SLOT_BYTES.len();
@@ -102,10 +101,8 @@ mod tests {
         for size in 0..=SLOT_BYTES_MAX {
             for shift in 0..=12 {
                 let request = Layout::from_size_align(size, 1 << shift).unwrap();
-                let best = SLOT_BYTES
-                    .iter()
-                    .map(|b| usize::from(*b))
-                    .find(|b| *b >= size && b.is_multiple_of((1usize << shift).min(PAGE)) || shift <= 4 && *b >= size);
+                let best =
+                    SLOT_BYTES.iter().map(|b| usize::from(*b)).find(|b| *b >= size && b.is_multiple_of(1 << shift));
                 assert_eq!(Class::of(request).map(|c| c.layout().slot_bytes()), best, "{request:?}");
             }
         }
@@ -113,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn at_most_a_quarter_is_wasted_above_128_bytes() {
+    fn at_most_a_third_is_wasted_above_128_bytes() {
         for pair in SLOT_BYTES.windows(2).filter(|p| p[0] >= 128) {
             assert!(f64::from(pair[0] + 1) / f64::from(pair[1]) > 0.65, "{pair:?}");
         }

@@ -88,7 +88,11 @@ impl Allocator {
     ///
     /// # Errors
     /// If something else is mapped there, if the heap has slots of a size that this build does not know, or what `load` returns.
-    pub fn recover(&self, catalog: &Catalog, load: impl FnOnce(&[crate::sys::ZoneMapping]) -> Result<()>) -> Result<()> {
+    pub fn recover(
+        &self,
+        catalog: &Catalog,
+        load: impl FnOnce(&[crate::sys::ZoneMapping]) -> Result<()>,
+    ) -> Result<()> {
         let mut mappings = Vec::new();
         for (i, zone) in catalog.zones.iter().enumerate() {
             mappings.push(map_exactly(&self.memory, zone.number, ZoneIndex(i as u16), zone.kind, self.how)?);
@@ -99,7 +103,8 @@ impl Allocator {
             let tracker = &*self.tracker;
             match zone.kind {
                 ZoneKind::Slots(layout) => {
-                    let class = Class::with_layout(layout).ok_or_else(|| unknown_class(zone.number, layout.slot_bytes()))?;
+                    let class =
+                        Class::with_layout(layout).ok_or_else(|| unknown_class(zone.number, layout.slot_bytes()))?;
                     let mut zones = lock(&self.slots[class.index()]);
                     zones.push(SlotZone::recover(index, mapping, self.how, layout, zone, tracker)?);
                     self.seat(zone.number, zone.kind, zones.len() - 1, class.index() as u8);
@@ -181,7 +186,7 @@ impl Allocator {
     #[cfg(any(miri, strewn_twin))]
     pub fn address_of(&self, object: *mut u8) -> u64 {
         for seat in self.seats() {
-            let base = crate::arena::zone_base(seat.number);
+            let base = crate::arena::page_address(seat.number, crate::base::FrameIndex(0));
             let offset = (object.addr() as u64).wrapping_sub(crate::sys::ptr(base).addr() as u64);
             if offset < u64::from(seat.kind.capacity()) * PAGE as u64 {
                 return match seat.kind {
@@ -319,9 +324,12 @@ impl Allocator {
     }
 
     fn alloc_run(&self, layout: Layout) -> Result<u64> {
-        let too_large = || Error::new(ErrorKind::HeapFull, format!("{layout:?} is larger than a zone of {ZONE_PAGES} pages"));
-        let pages = u32::try_from(layout.size().div_ceil(PAGE)).ok().filter(|p| *p <= ZONE_PAGES).ok_or_else(too_large)?;
-        let align = u32::try_from(layout.align().div_ceil(PAGE)).ok().filter(|a| *a <= ZONE_PAGES).ok_or_else(too_large)?;
+        let too_large =
+            || Error::new(ErrorKind::HeapFull, format!("{layout:?} is larger than a zone of {ZONE_PAGES} pages"));
+        let pages =
+            u32::try_from(layout.size().div_ceil(PAGE)).ok().filter(|p| *p <= ZONE_PAGES).ok_or_else(too_large)?;
+        let align =
+            u32::try_from(layout.align().div_ceil(PAGE)).ok().filter(|a| *a <= ZONE_PAGES).ok_or_else(too_large)?;
         let pages = pages.max(1);
         let mut zones = lock(&self.runs);
         for zone in zones.iter_mut() {

@@ -189,6 +189,9 @@ impl SlotZone {
     /// # Errors
     /// If the operating system refuses; the frames stay usable.
     pub fn punch_empty(&mut self, frames_min: u32) -> Result<u64> {
+        if self.emptied.is_empty() {
+            return Ok(0);
+        }
         let mut bytes = 0;
         let mut next = FrameIndex(0);
         while let Some(first) = self.emptied.next_at_or_after(next) {

@@ -1,8 +1,6 @@
 //! Address arithmetic. Pure functions; nothing here touches memory.
 
-use crate::base::{
-    FrameIndex, LANE_SHIFT, LaneIndex, PAGE_SHIFT, SlotIndex, SlotLayout, ZONE_SHIFT, ZoneNumber,
-};
+use crate::base::{FrameIndex, LANE_SHIFT, LaneIndex, PAGE_SHIFT, SlotIndex, SlotLayout, ZONE_SHIFT, ZoneNumber};
 use crate::durable::Addressing;
 use std::ops::Range;
 
@@ -19,7 +17,7 @@ pub struct Spot {
 
 /// The first address of a zone, which is also the start of its dense lane.
 #[inline]
-pub fn zone_base(number: ZoneNumber) -> u64 {
+fn zone_base(number: ZoneNumber) -> u64 {
     u64::from(number.0) << ZONE_SHIFT
 }
 
@@ -30,10 +28,7 @@ pub fn slot_address(number: ZoneNumber, layout: SlotLayout, how: Addressing, spo
         Addressing::Lanes => u64::from(spot.slot.0) + 1,
         Addressing::Dense => 0,
     };
-    zone_base(number)
-        | lane << LANE_SHIFT
-        | u64::from(spot.frame.0) << PAGE_SHIFT
-        | layout.byte_of(spot.slot) as u64
+    zone_base(number) | lane << LANE_SHIFT | u64::from(spot.frame.0) << PAGE_SHIFT | layout.byte_of(spot.slot) as u64
 }
 
 /// The frame and slot that `addr`, inside a zone of `layout` slots, belongs to.

@@ -12,5 +12,5 @@
 mod layout;
 mod place;
 
-pub use layout::{Spot, dense_address, lane_range, locate, page_address, slot_address, zone_base};
+pub use layout::{Spot, dense_address, lane_range, locate, page_address, slot_address};
 pub use place::{claim_zone, map_exactly};

@@ -1,8 +1,6 @@
 //! The choice of zones: a new heap takes free ones, a recovered heap needs exactly its own.
 
-use crate::base::{
-    END_ZONE, Error, ErrorKind, FIRST_ZONE, PAGE, Result, ZoneIndex, ZoneKind, ZoneNumber,
-};
+use crate::base::{END_ZONE, Error, ErrorKind, FIRST_ZONE, PAGE, Result, ZoneIndex, ZoneKind, ZoneNumber};
 use crate::durable::Addressing;
 use crate::sys::{WorkingMemory, ZoneMapping};
 
@@ -39,6 +37,11 @@ pub fn map_exactly(
     kind: ZoneKind,
     how: Addressing,
 ) -> Result<ZoneMapping> {
+    if !(FIRST_ZONE..END_ZONE).contains(&number.0) {
+        let what =
+            format!("zone {number} is not among the zones {FIRST_ZONE} to {} that this build can map", END_ZONE - 1);
+        return Err(Error::new(ErrorKind::UnsupportedVersion, what));
+    }
     let lanes = match (kind, how) {
         (ZoneKind::Slots(layout), Addressing::Lanes) => layout.slots(),
         _ => 0,

@@ -3,19 +3,14 @@
 
 #[cfg(not(loom))]
 pub use std::sync::{
-    Arc, Condvar, Mutex, MutexGuard,
+    Condvar, Mutex, MutexGuard,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
-#[cfg(not(loom))]
-pub use std::thread;
 
 #[cfg(loom)]
-pub use loom::{
-    sync::{
-        Arc, Condvar, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    thread,
+pub use loom::sync::{
+    Condvar, Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 /// Locks `mutex`, also when a thread panicked while it held the lock.

@@ -26,14 +26,6 @@ macro_rules! unit {
         #[repr(transparent)]
         pub struct $name(pub $repr);
 
-        impl $name {
-            /// The number as an index into a slice.
-            #[inline]
-            pub fn index(self) -> usize {
-                self.0 as usize
-            }
-        }
-
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.fmt(f)
@@ -66,6 +58,20 @@ unit!(
     /// The number of a checkpoint, and the interval that it ends. The first checkpoint is 1.
     Epoch, u64
 );
+
+macro_rules! index {
+    ($($name:ident)*) => {
+        $(impl $name {
+            /// The number as an index into a slice.
+            #[inline]
+            pub fn index(self) -> usize {
+                self.0 as usize
+            }
+        })*
+    };
+}
+
+index!(ZoneNumber ZoneIndex LaneIndex FrameIndex SlotIndex);
 
 /// What a zone holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

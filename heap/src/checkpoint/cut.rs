@@ -9,7 +9,7 @@
 use super::roots::RootTable;
 use super::threads::{Stopped, Threads};
 use super::ticket::{CutReport, Pending};
-use crate::alloc::{Allocator, CLASSES, Class, RunChange, RunZone, Seat, SlotZone};
+use crate::alloc::{Allocator, CLASSES, Cache, Class, RunChange, RunZone, Seat, SlotZone};
 use crate::arena::{locate, page_address};
 use crate::base::sync::{Mutex, lock};
 use crate::base::{Epoch, FrameIndex, PAGE, PAGE_SHIFT, Result, SlotIndex, SlotMask, ZONE_SHIFT, ZoneKind};
@@ -91,7 +91,8 @@ impl CutState {
             match seat.kind {
                 ZoneKind::Slots(layout) => {
                     let class = Class::with_layout(layout).expect("a seat's layout is that of a class");
-                    allocator.with_slots(class, |zones| cut.record_slots(&mut zones[seat.position], allocator.addressing()));
+                    allocator
+                        .with_slots(class, |zones| cut.record_slots(&mut zones[seat.position], allocator.addressing()));
                 }
                 ZoneKind::Runs => allocator.with_runs(|zones| cut.record_runs(&mut zones[seat.position], &written)),
             }
@@ -161,17 +162,20 @@ fn settle_caches(stopped: &mut Stopped<'_>, allocator: &Allocator) {
         zone.ledger.set_cached(spot.frame, spot.slot, cached);
     };
     let classes = || (0..CLASSES).map(Class::from_index);
-    stopped.visit_caches(|cache| {
+    let forget = |cache: &mut Cache| {
         for class in classes() {
             let mut left = cache.bin(class).take_at_cut().peekable();
             if left.peek().is_some() {
                 allocator.with_slots(class, |zones| left.for_each(|addr| note(zones, addr, false)));
             }
         }
-    });
+    };
+    stopped.visit_caches(forget);
     stopped.visit_and_retire_caches(|cache, abandoned| {
         if abandoned {
             allocator.give_back_all(cache);
+            // Bins that were unused until just now still remember what lay there at the last cut. It is in the zones now, and in no other cache yet.
+            forget(cache);
         }
         for class in classes() {
             let slots = cache.bin(class).note_cut();
@@ -291,9 +295,8 @@ impl Cut {
             let rest = bytes(at)..bytes(pages.end);
             // If the system does not tell, all of it is data: holes read as zeros.
             let data = zone.mapping.next_data(rest.clone()).unwrap_or(Some(rest));
-            let data = data.map_or(pages.end..pages.end, |d| {
-                (d.start / PAGE as u64) as u32..d.end.div_ceil(PAGE as u64) as u32
-            });
+            let data = data
+                .map_or(pages.end..pages.end, |d| (d.start / PAGE as u64) as u32..d.end.div_ceil(PAGE as u64) as u32);
             if data.start > at {
                 self.builder.zero_pages(zone.index, FrameIndex(at), data.start - at);
             }

@@ -126,7 +126,8 @@ const SPINS: u32 = if cfg!(any(loom, miri)) { 0 } else { 2000 };
 #[cfg(all(test, loom))]
 mod models {
     use super::*;
-    use crate::base::sync::{Arc, AtomicU64, thread};
+    use crate::base::sync::AtomicU64;
+    use loom::{sync::Arc, thread};
 
     /// Two threads move a token between two places inside sections; a cut must never see it in neither or both.
     #[test]

@@ -127,7 +127,10 @@ mod tests {
         assert_eq!(table.find("index", &RootType::of::<u64>()).unwrap(), Some(0x1000));
         let e = table.find("index", &RootType::of::<[u8; 3]>()).unwrap_err();
         assert_eq!(e.kind(), ErrorKind::RootType);
-        assert!(e.to_string().contains("holds a u64 (size 8, alignment 8), not a [u8; 3] (size 3, alignment 1)"), "{e}");
+        assert!(
+            e.to_string().contains("holds a u64 (size 8, alignment 8), not a [u8; 3] (size 3, alignment 1)"),
+            "{e}"
+        );
     }
 
     #[test]

@@ -9,8 +9,8 @@ use crate::alloc::Cache;
 use crate::base::sync::{Mutex, MutexGuard, lock};
 use slab::Slab;
 use std::cell::{Cell, RefCell, UnsafeCell};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// One thread's part in one heap.
 pub struct Member {
@@ -67,11 +67,7 @@ impl Threads {
     /// No thread yet.
     pub fn new() -> Self {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
-        Self {
-            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
-            gate: Gate::new(),
-            members: Mutex::new(Slab::new()),
-        }
+        Self { serial: SERIAL.fetch_add(1, Ordering::Relaxed), gate: Gate::new(), members: Mutex::new(Slab::new()) }
     }
 
     /// Begins a section of this thread, or nests one.

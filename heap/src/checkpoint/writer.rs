@@ -178,4 +178,3 @@ impl State {
         self.owed.push(job.record);
     }
 }
-

@@ -70,11 +70,6 @@ impl ZoneCatalog {
         }
     }
 
-    /// Whether `page` belongs to a run.
-    pub fn in_run(&self, page: u32) -> bool {
-        self.runs.range(..=page).next_back().is_some_and(|(first, pages)| page - first < *pages)
-    }
-
     fn grow(&mut self, frames: u32) {
         if frames > self.frames {
             self.frames = frames;

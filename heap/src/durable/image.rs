@@ -12,9 +12,10 @@
 //!
 //! Must not: write.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, ZoneCatalog};
 use super::format::*;
 use super::overlay::{Overlay, Pages};
 use super::storage::{Storage, StorageFile, must_open, read_zero_filled};
@@ -141,12 +142,28 @@ impl<'a> Image<'a> {
         Ok(())
     }
 
-    /// Pages that only the image has.
+    /// Pages that only the image has. Holes are not read, so that a large object costs what was touched of it.
     fn load_pages(&self, index: ZoneIndex, first: u32, count: u32, sink: Sink<'_>) -> Result<()> {
         let Some(base) = self.base.zones.get(index.index()) else { return Ok(()) };
-        let mut buf = vec![0; CHUNK_FRAMES.min(count) as usize * PAGE];
-        for page in (first..first + count).step_by(CHUNK_FRAMES as usize) {
-            let bytes = &mut buf[..CHUNK_FRAMES.min(first + count - page) as usize * PAGE];
+        let end = first + count;
+        let mut at = first;
+        while at < end {
+            let bytes = u64::from(at) * PAGE as u64..u64::from(end) * PAGE as u64;
+            let data = self.files[index.index()].next_data(bytes)?;
+            let data = (data.start / PAGE as u64) as u32..data.end.div_ceil(PAGE as u64) as u32;
+            if let Some(page) = (at..data.start).find(|page| base.crc(FrameIndex(*page)) != ZERO_PAGE_CRC) {
+                return Err(self.damaged(index, page));
+            }
+            self.load_data_pages(index, data.clone(), base, sink)?;
+            at = data.end;
+        }
+        Ok(())
+    }
+
+    fn load_data_pages(&self, index: ZoneIndex, pages: Range<u32>, base: &ZoneCatalog, sink: Sink<'_>) -> Result<()> {
+        let mut buf = vec![0; (CHUNK_FRAMES as usize).min(pages.len()) * PAGE];
+        for page in pages.clone().step_by(CHUNK_FRAMES as usize) {
+            let bytes = &mut buf[..CHUNK_FRAMES.min(pages.end - page) as usize * PAGE];
             let offset = u64::from(page) * PAGE as u64;
             read_zero_filled(&*self.files[index.index()], offset, bytes)?;
             for (page, bytes) in (page..).zip(bytes.chunks_exact(PAGE)) {

@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,9 +22,11 @@ use crate::base::{Error, ErrorKind, Result};
 const SECTOR: usize = 512;
 
 /// The disks of this process, by path, so that a heap can be reopened. Std's lock, because statics need a const one.
+#[cfg(any(miri, strewn_twin))]
 static DISKS: Mutex<BTreeMap<PathBuf, Arc<MemDisk>>> = Mutex::new(BTreeMap::new());
 
 /// Creates the heap at `path` in this process's memory.
+#[cfg(any(miri, strewn_twin))]
 pub fn create(path: &Path, build: &dyn Fn(&dyn Storage) -> Result<()>) -> Result<Arc<dyn Storage>> {
     let mut disks = DISKS.lock().unwrap_or_else(PoisonError::into_inner);
     if disks.contains_key(path) {
@@ -37,6 +40,7 @@ pub fn create(path: &Path, build: &dyn Fn(&dyn Storage) -> Result<()>) -> Result
 }
 
 /// Opens the heap at `path` in this process's memory.
+#[cfg(any(miri, strewn_twin))]
 pub fn open(path: &Path) -> Result<Arc<dyn Storage>> {
     let disks = DISKS.lock().unwrap_or_else(PoisonError::into_inner);
     match disks.get(path) {
@@ -364,6 +368,10 @@ impl StorageFile for MemFile {
         let end = start.saturating_add(len as usize).min(contents.cached.len());
         contents.write(start, &vec![0; end - start], self.disk.tracked);
         Ok(())
+    }
+
+    fn next_data(&self, range: Range<u64>) -> Result<Range<u64>> {
+        Ok(range)
     }
 
     fn sync(&self) -> Result<()> {

@@ -27,7 +27,7 @@
 //!    superblocks before the segment's reuse.
 //! 3. A sync that fails ends all writing (`failure.rs`).
 //!
-//! The same operations with the same heap id leave the same bytes in all files, as long as no append has to outrun a fold.
+//! The same operations with the same heap id leave the same bytes in all files of a closed heap.
 
 mod bytes;
 mod catalog;
@@ -56,5 +56,5 @@ pub use catalog::{Catalog, ZoneCatalog};
 pub use items::Item;
 pub use record::{Record, RecordBuilder, RootEntry};
 pub use recover::Recovered;
-pub use store::{Appended, LogStore, StoreOptions, StoreStats};
+pub use store::{LogStore, StoreOptions, StoreStats};
 pub use superblock::Addressing;

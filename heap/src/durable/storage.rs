@@ -10,6 +10,7 @@
 //!
 //! On Linux this is [`sys::fs`](crate::sys::fs); under Miri and the twin it is [`mem`](super::mem), which also simulates crashes.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,6 +32,8 @@ pub trait StorageFile: Send + Sync {
     fn allocate(&self, offset: u64, len: u64) -> Result<()>;
     /// Makes a range read as zeros, giving its space back where the file system can. Never extends the file.
     fn punch(&self, offset: u64, len: u64) -> Result<()>;
+    /// The first stretch within `range` that may hold anything but zeros, cut to it; empty at its end if there is none.
+    fn next_data(&self, range: Range<u64>) -> Result<Range<u64>>;
     /// Makes the file's contents and length durable.
     fn sync(&self) -> Result<()>;
 }
@@ -94,6 +97,7 @@ mod platform {
     use crate::base::{Error, ErrorKind, Result};
     use crate::sys::fs::{self, Dir, File, NewDir};
     use crate::sys::lock::DirLock;
+    use std::ops::Range;
     use std::path::Path;
     use std::sync::Arc;
 
@@ -186,6 +190,9 @@ mod platform {
         }
         fn punch(&self, offset: u64, len: u64) -> Result<()> {
             self.punch(offset, len)
+        }
+        fn next_data(&self, range: Range<u64>) -> Result<Range<u64>> {
+            self.next_data(range)
         }
         fn sync(&self) -> Result<()> {
             self.sync()

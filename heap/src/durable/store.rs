@@ -6,9 +6,9 @@
 //! ```
 //! 1. At most one segment is sealed; a background thread "strewn-fold" folds it. Its segment is free once the superblock
 //!    says so, and only then is it written again.
-//! 2. While a fold lags, appends go on in the active segment until both together reach three times `log_bytes`; then they
-//!    wait. So the log takes at most 3 x `log_bytes` plus one checkpoint; where a sealed checkpoint alone is longer than
-//!    2 x `log_bytes`, that one, `log_bytes`, and one checkpoint. (Space reserved ahead comes on top: at most 8 MiB a file.)
+//! 2. An append that finds the active segment full waits until the other one is free. So the log takes at most twice `log_bytes` plus
+//!    the record that exceeds it, in each segment; and which records share a segment, and with it every byte on disk, is a function of
+//!    the records alone, not of how fast the fold was.
 //! 3. A fold that failed is tried again by the append that has to wait for it, and by `close`. Its error is theirs.
 //! 4. After a failed sync, wherever, nothing is written any more: every call returns `Poisoned`.
 //! 5. Nothing is written before `load` has checked everything. Then, in this order: the superblock (newest copy first),
@@ -213,11 +213,11 @@ impl LogStore {
             let state = lock(&self.shared.state);
             self.shared.check_poison(&state)?;
             let (active, limit) = (self.log.chain().end, state.superblock.log_bytes);
-            let Some(sealed) = state.sealed else {
+            if state.sealed.is_none() {
                 drop(state);
                 return if active < limit { Ok(()) } else { self.rotate_and_fold() };
-            };
-            if active < limit || active + sealed.end < 3 * limit {
+            }
+            if active < limit {
                 return Ok(());
             }
             match &state.error {

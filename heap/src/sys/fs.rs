@@ -10,6 +10,7 @@
 use std::ffi::{CString, OsString};
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -92,6 +93,28 @@ impl File {
             Err(e) if unsupported(&e) => self.write_zeros(offset, len.min(self.len()?.saturating_sub(offset))),
             result => result.map_err(|e| self.failed("fallocate (punch)", offset, len, e)),
         }
+    }
+
+    /// The first stretch within `range` that may hold anything but zeros, cut to it; empty at its end if there is none. All of it where the file
+    /// system does not tell.
+    pub fn next_data(&self, range: Range<u64>) -> Result<Range<u64>> {
+        let Range { start, end } = range;
+        let data = match self.seek(start, libc::SEEK_DATA) {
+            Ok(data) => data.min(end),
+            Err(e) if e.raw_os_error() == Some(libc::ENXIO) => return Ok(end..end),
+            Err(e) if unsupported(&e) => return Ok(start..end),
+            Err(e) => return Err(self.failed("lseek", start, end - start, e)),
+        };
+        // Whatever lies beyond counts as data if the end of the stretch is not told.
+        let hole = self.seek(data, libc::SEEK_HOLE).ok().filter(|hole| *hole > data);
+        Ok(data..hole.unwrap_or(end).min(end))
+    }
+
+    fn seek(&self, offset: u64, whence: libc::c_int) -> io::Result<u64> {
+        let offset = libc::off64_t::try_from(offset).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
+        // SAFETY: lseek64 takes no pointers; the descriptor is open for as long as `self.file` lives. Nobody uses the file position.
+        let found = unsafe { libc::lseek64(self.file.as_raw_fd(), offset, whence) };
+        u64::try_from(found).map_err(|_| io::Error::last_os_error())
     }
 
     /// Makes contents and length durable.

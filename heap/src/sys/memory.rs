@@ -228,6 +228,7 @@ impl ZoneMapping {
     ///
     /// # Errors
     /// If the operating system refuses, or the bytes are not all in the zone.
+    #[cfg(test)]
     pub fn read(&self, byte: u64, buf: &mut [u8]) -> Result<()> {
         self.check_bytes(byte, buf.len() as u64)?;
         let at = self.offset + byte;

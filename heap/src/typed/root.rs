@@ -35,11 +35,7 @@ impl Heap {
     ///
     /// # Errors
     /// `RootType` if the root holds another type (by name, size and alignment); what `init` returns; `HeapFull`, `OutOfMemory`, `Forked`.
-    pub fn root<T: Persist>(
-        &self,
-        name: &str,
-        init: impl FnOnce(&Section<'_>) -> Result<T>,
-    ) -> Result<Root<'_, T>> {
+    pub fn root<T: Persist>(&self, name: &str, init: impl FnOnce(&Section<'_>) -> Result<T>) -> Result<Root<'_, T>> {
         if let Some(root) = self.find_root(name)? {
             return Ok(root);
         }

@@ -3,7 +3,6 @@
 use super::model::*;
 use crate::base::*;
 use crate::durable::mem::{Coins, Faults};
-use crate::durable::*;
 
 #[test]
 fn a_full_disk_loses_nothing() {

@@ -139,28 +139,28 @@ impl Engine {
     /// # Errors
     /// If the operating system does not tell how much memory is backed.
     pub fn stats(&self) -> Result<Stats> {
+        self.stats_with(self.writer().stats())
+    }
+
+    /// Ends the heap: waits for what is on its way to the disk, and folds the log. Returns what was counted, this included.
+    ///
+    /// # Errors
+    /// What the store reports.
+    pub fn close(mut self) -> Result<Stats> {
+        self.check_not_forked()?;
+        let store = self.writer.take().and_then(Writer::close);
+        let died = || Error::new(ErrorKind::Poisoned, format!("{}: the writer thread died", self.path.display()));
+        let written = store.ok_or_else(died)?.close()?;
+        self.stats_with(written)
+    }
+
+    fn stats_with(&self, written: StoreStats) -> Result<Stats> {
         let cuts = lock(&self.cuts);
         let (live, epoch) = (cuts.live, cuts.epoch);
         drop(cuts);
         let memory = self.allocator.memory_bytes()?;
         let tracker = self.allocator.tracker().kind();
-        Ok(lock(&self.counters).stats(epoch, live, memory, self.store_stats(), tracker, self.allocator.seats().len()))
-    }
-
-    /// Ends the heap: waits for what is on its way to the disk, and folds the log.
-    ///
-    /// # Errors
-    /// What the store reports.
-    pub fn close(mut self) -> Result<()> {
-        self.check_not_forked()?;
-        match self.writer.take().and_then(Writer::close) {
-            Some(store) => store.close(),
-            None => Ok(()),
-        }
-    }
-
-    fn store_stats(&self) -> StoreStats {
-        self.writer().stats()
+        Ok(lock(&self.counters).stats(epoch, live, memory, written, tracker, self.allocator.seats().len()))
     }
 
     fn writer(&self) -> &Writer {

@@ -138,17 +138,17 @@ impl Heap {
         self.engine.allocator.check();
     }
 
-    /// Makes a last checkpoint, folds the log into the image, and closes the heap.
+    /// Makes a last checkpoint, folds the log into the image, and closes the heap. Returns what was counted, this included.
     ///
     /// # Errors
     /// As for [`Heap::checkpoint`], and what folding reports. The heap is closed all the same, and can be opened as of its last durable checkpoint.
-    pub fn close(self) -> Result<()> {
+    pub fn close(self) -> Result<Stats> {
         let last = self.checkpoint();
         let engine = Arc::try_unwrap(self.engine).map_err(|engine| {
             let what = format!("{}: a ticker that was leaked keeps the heap open", engine.path().display());
             Error::new(ErrorKind::Locked, what)
         })?;
         let closed = engine.close();
-        last.map(|_| ()).and(closed)
+        last.and(closed)
     }
 }

@@ -24,6 +24,7 @@ mod slots;
 
 pub use cache::{BATCH, Cache};
 pub use classes::{CLASSES, Class, SLOT_BYTES_MAX};
+pub use ledger::FrameDelta;
 pub use runs::{RunChange, RunZone};
 pub use slots::SlotZone;
 

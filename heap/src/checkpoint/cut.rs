@@ -9,7 +9,7 @@
 use super::roots::RootTable;
 use super::threads::{Stopped, Threads};
 use super::ticket::{CutReport, Pending};
-use crate::alloc::{Allocator, CLASSES, Cache, Class, RunChange, RunZone, Seat, SlotZone};
+use crate::alloc::{Allocator, CLASSES, Cache, Class, FrameDelta, RunChange, RunZone, Seat, SlotZone};
 use crate::arena::{locate, page_address};
 use crate::base::sync::{Mutex, lock};
 use crate::base::{Epoch, FrameIndex, PAGE, PAGE_SHIFT, Result, SlotIndex, SlotMask, ZONE_SHIFT, ZoneKind};
@@ -228,6 +228,22 @@ fn scan_slots(allocator: &Allocator, zone: &mut SlotZone) -> Result<()> {
     Ok(())
 }
 
+/// Frames whose slots are on their way to the cache while the frames before them are copied.
+const PREFETCH_FRAMES: usize = 16;
+
+fn settle(zone: &mut SlotZone, frame: FrameIndex) -> FrameDelta {
+    let taken = SlotMask::from_words(zone.taken_words(frame));
+    let words = zone.layout().mask_words();
+    zone.ledger.settle(frame, &taken.words()[..words])
+}
+
+fn prefetch(zone: &SlotZone, frame: FrameIndex, slots: &SlotMask) {
+    let base = page_address(zone.mapping.number(), frame);
+    for slot in slots.iter() {
+        sys::prefetch(sys::ptr(base + zone.layout().byte_of(slot) as u64));
+    }
+}
+
 /// A record in the making.
 struct Cut {
     builder: RecordBuilder,
@@ -237,32 +253,42 @@ struct Cut {
 
 impl Cut {
     fn record_slots(&mut self, zone: &mut SlotZone, how: Addressing) {
-        let layout = zone.layout();
-        for frame in zone.ledger.frames_to_settle() {
-            let taken = SlotMask::from_words(zone.taken_words(frame));
-            let delta = zone.ledger.settle(frame, &taken.words()[..layout.mask_words()]);
-            if delta.allocated.is_none() && delta.dirty.is_empty() {
-                continue;
+        for frames in zone.ledger.frames_to_settle().chunks(PREFETCH_FRAMES) {
+            let mut deltas = [const { None }; PREFETCH_FRAMES];
+            for (frame, delta) in frames.iter().zip(&mut deltas) {
+                let settled = settle(zone, *frame);
+                prefetch(zone, *frame, &settled.dirty);
+                *delta = Some(settled);
             }
-            let slots = u64::from(delta.dirty.count());
-            self.report.objects_modified += slots;
-            self.report.bytes_modified += slots * layout.slot_bytes() as u64;
-            self.report.page_bytes += if slots > 0 { PAGE as u64 } else { 0 };
-            self.live.objects = self.live.objects.strict_add_signed(delta.live_change);
-            self.live.bytes = self.live.bytes.strict_add_signed(delta.live_change * layout.slot_bytes() as i64);
-            let bytes = sys::ptr(page_address(zone.mapping.number(), frame));
-            let allocated = delta.allocated.as_ref();
-            // SAFETY: the frame lies below the zone's high-water mark, where the dense lane is mapped readable. The world is stopped:
-            // objects are written only inside sections.
-            unsafe {
-                if how == Addressing::Dense && slots > 0 {
-                    self.builder.whole_frame(zone.index, layout, frame, allocated, bytes);
-                } else {
-                    self.builder.frame(zone.index, layout, frame, allocated, &delta.dirty, bytes);
-                }
+            for (frame, delta) in frames.iter().zip(deltas.into_iter().flatten()) {
+                self.record_frame(zone, how, *frame, &delta);
             }
         }
         zone.ledger.close_epoch();
+    }
+
+    fn record_frame(&mut self, zone: &SlotZone, how: Addressing, frame: FrameIndex, delta: &FrameDelta) {
+        if delta.allocated.is_none() && delta.dirty.is_empty() {
+            return;
+        }
+        let layout = zone.layout();
+        let slots = u64::from(delta.dirty.count());
+        self.report.objects_modified += slots;
+        self.report.bytes_modified += slots * layout.slot_bytes() as u64;
+        self.report.page_bytes += if slots > 0 { PAGE as u64 } else { 0 };
+        self.live.objects = self.live.objects.strict_add_signed(delta.live_change);
+        self.live.bytes = self.live.bytes.strict_add_signed(delta.live_change * layout.slot_bytes() as i64);
+        let bytes = sys::ptr(page_address(zone.mapping.number(), frame));
+        let allocated = delta.allocated.as_ref();
+        // SAFETY: the frame lies below the zone's high-water mark, where the dense lane is mapped readable. The world is stopped:
+        // objects are written only inside sections. Dirty slots are allocated, and so within the layout.
+        unsafe {
+            if how == Addressing::Dense && slots > 0 {
+                self.builder.whole_frame(zone.index, layout, frame, allocated, bytes);
+            } else {
+                self.builder.frame(zone.index, layout, frame, allocated, &delta.dirty, bytes);
+            }
+        }
     }
 
     fn record_runs(&mut self, zone: &mut RunZone, written: &[Range<u64>]) {

@@ -192,10 +192,10 @@ impl LogStore {
     }
 
     /// Folds everything into the image, so that the log is empty, and closes the store. If it fails, what was
-    /// acknowledged is durable all the same.
-    pub fn close(mut self) -> Result<()> {
+    /// acknowledged is durable all the same. Returns what was written, this included.
+    pub fn close(mut self) -> Result<StoreStats> {
         if self.recovery.is_some() {
-            return Ok(());
+            return Ok(self.stats());
         }
         self.finish_fold()?;
         if self.log.has_records() {
@@ -203,7 +203,7 @@ impl LogStore {
             self.finish_fold()?;
         }
         self.log.trim();
-        Ok(())
+        Ok(self.stats())
     }
 
     /// Changes segments if the active one is full and the other free; waits if there is no other way.

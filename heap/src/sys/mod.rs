@@ -32,3 +32,15 @@ pub use twin as memory;
 mod kernel_facts;
 
 pub use memory::{WorkingMemory, ZoneMapping, ptr};
+
+/// Asks the processor to fetch the cache line at `at`. A hint: never faults, whatever `at` is.
+#[inline]
+pub fn prefetch(at: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch has no effect but on caches, for any address; SSE is part of x86-64.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = at;
+}

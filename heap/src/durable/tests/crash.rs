@@ -87,7 +87,11 @@ fn survive(disk: &MemDisk, history: &History, seed: u64, variant: u64) -> Result
     history.run(&mut store, coins, epochs).map_err(|e| format!("going on: {e:?}"))?;
     drop(store);
     let mut store = history.check(&again.after_power_cut(coins.next()))?;
-    history.run(&mut store, coins, epochs + 2).and_then(|()| store.close()).map_err(|e| format!("to the end: {e:?}"))
+    history
+        .run(&mut store, coins, epochs + 2)
+        .and_then(|()| store.close())
+        .map(|_| ())
+        .map_err(|e| format!("to the end: {e:?}"))
 }
 
 /// Every cut of the histories of these seeds; returns what went wrong first, and how many cuts there were.

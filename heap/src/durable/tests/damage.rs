@@ -31,7 +31,7 @@ fn heap(closed: bool, seed: u64) -> (Files, Vec<Model>) {
         models.push(model);
     }
     if closed {
-        store.close().unwrap()
+        drop(store.close().unwrap())
     } else {
         drop(store)
     }

@@ -18,7 +18,7 @@ fn any_history_reopens_as_the_model() {
                 continue;
             }
             match coins.below(3) {
-                0 => store.close().unwrap(),
+                0 => drop(store.close().unwrap()),
                 _ => drop(store),
             }
             if coins.below(2) == 0 {

@@ -76,12 +76,17 @@ pub fn settle(busy: bool) -> Result<()> {
     Ok(())
 }
 
-/// Writes back what the kernel has cached for the file system of `dir`, so that no side pays for another's leftovers.
+/// Writes back what the kernel has cached for the files below `dir`, so that no side pays for another's leftovers.
 pub fn write_back(dir: &Path) -> Result<()> {
-    use std::os::fd::AsRawFd;
-    let dir = fs::File::open(dir).with_context(|| format!("open {}", dir.display()))?;
-    // SAFETY: the descriptor is open; no memory is concerned.
-    anyhow::ensure!(unsafe { libc::syncfs(dir.as_raw_fd()) } == 0, "syncfs: {}", std::io::Error::last_os_error());
+    for entry in fs::read_dir(dir).with_context(|| format!("list {}", dir.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            write_back(&path)?;
+        } else {
+            let file = fs::File::open(&path).with_context(|| format!("open {}", path.display()))?;
+            file.sync_data().with_context(|| format!("sync {}", path.display()))?;
+        }
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Medians and interleaving: how every scenario turns noisy runs into a figure.
 
 use anyhow::Result;
+use std::time::{Duration, Instant};
 
 /// Measurements of one thing, in one unit.
 #[derive(Clone, Debug, Default)]
@@ -34,22 +35,42 @@ pub fn median_of<T>(runs: &[T], aspect: impl Fn(&T) -> f64) -> f64 {
     runs.iter().map(aspect).collect::<Samples>().median()
 }
 
-/// Measures all `sides` in turn, again and again, so that whatever disturbs the machine disturbs them alike. The first `warm` rounds are thrown away.
-/// Returns the measurements by side.
+/// How often to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Rounds {
+    /// Rounds that are thrown away.
+    pub warm: usize,
+    /// Rounds that count.
+    pub repeats: usize,
+    /// After this time no further round begins, but one counts in any case.
+    pub patience: Duration,
+}
+
+impl Rounds {
+    /// All of them, however long it takes.
+    pub fn all(warm: usize, repeats: usize) -> Self {
+        Self { warm, repeats, patience: Duration::MAX }
+    }
+}
+
+/// Measures all `sides` in turn, again and again, so that whatever disturbs the machine disturbs them alike. Returns the measurements by side.
 ///
 /// # Errors
 /// The first of `one`.
 pub fn interleave<S, T>(
     sides: &mut [S],
-    warm: usize,
-    repeats: usize,
+    rounds: Rounds,
     mut one: impl FnMut(&mut S, usize) -> Result<T>,
 ) -> Result<Vec<Vec<T>>> {
-    let mut runs: Vec<_> = sides.iter().map(|_| Vec::with_capacity(repeats)).collect();
-    for round in 0..warm + repeats {
+    let start = Instant::now();
+    let mut runs: Vec<_> = sides.iter().map(|_| Vec::with_capacity(rounds.repeats)).collect();
+    for round in 0..rounds.warm + rounds.repeats {
+        if round > rounds.warm && start.elapsed() > rounds.patience {
+            break;
+        }
         for (side, runs) in sides.iter_mut().zip(&mut runs) {
             let run = one(side, round)?;
-            if round >= warm {
+            if round >= rounds.warm {
                 runs.push(run);
             }
         }
@@ -69,9 +90,15 @@ mod tests {
     }
 
     #[test]
+    fn without_patience_one_round_counts() {
+        let rounds = Rounds { warm: 1, repeats: 9, patience: Duration::ZERO };
+        assert_eq!(interleave(&mut [()], rounds, |(), round| Ok(round)).unwrap(), [[1]]);
+    }
+
+    #[test]
     fn sides_take_turns_and_warm_rounds_do_not_count() {
         let mut order = Vec::new();
-        let runs = interleave(&mut ['a', 'b'], 1, 2, |side, round| {
+        let runs = interleave(&mut ['a', 'b'], Rounds::all(1, 2), |side, round| {
             order.push((*side, round));
             Ok(round)
         });

@@ -171,11 +171,11 @@ impl<'h> Bank<'h> {
 
     fn push(&self, section: &Section<'_>, rng: &mut SmallRng) -> strewn::Result<()> {
         let list = rng.random_range(0..ANCHORS);
-        let _guard = lock(&self.anchors[list]);
+        let guard = lock(&self.anchors[list]);
         // SAFETY: an anchor has a header, and its lock is held.
         let anchor = unsafe { words(section, self.directory.anchors[list], HEADER_WORDS) };
         if anchor[VALUE] >= NODES_MAX {
-            drop(_guard);
+            drop(guard);
             self.pop(section, rng);
             return Ok(());
         }

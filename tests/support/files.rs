@@ -27,8 +27,14 @@ pub struct Snapshot {
 
 impl FileState {
     fn take(path: &Path) -> io::Result<Self> {
+        let meta = fs::metadata(path)?;
+        let modified_ns = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
+        let stamp = (meta.ino(), meta.mode(), modified_ns);
+        // Not to be opened, because closing the lock file of a heap that this process has open would drop the lock.
+        if meta.len() == 0 {
+            return Ok(Self { len: 0, chunks: BTreeMap::new(), stamp });
+        }
         let file = File::open(path)?;
-        let meta = file.metadata()?;
         let mut chunks = BTreeMap::new();
         let mut at = 0;
         while at < meta.len() {
@@ -39,8 +45,7 @@ impl FileState {
             }
             at += CHUNK as u64;
         }
-        let modified_ns = i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec());
-        Ok(Self { len: meta.len(), chunks, stamp: (meta.ino(), meta.mode(), modified_ns) })
+        Ok(Self { len: meta.len(), chunks, stamp })
     }
 
     /// The offset and value of each byte that is not zero.

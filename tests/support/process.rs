@@ -1,8 +1,10 @@
 //! Processes: what this one may do, and children that may do less.
 
 use nix::unistd::{Gid, Uid};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The user that nobody is.
 const NOBODY: u32 = 65534;
@@ -25,8 +27,25 @@ pub fn skip(why: &str) {
 pub fn seed() -> u64 {
     match std::env::var("STREWN_SEED") {
         Ok(text) => text.parse().expect("STREWN_SEED is a number"),
-        Err(_) => rand::random(),
+        Err(_) => RandomState::new().build_hasher().finish(),
     }
+}
+
+/// Keeps the other tests of this process from opening heaps for as long as the result lives.
+///
+/// A heap is opened where it was created, and a process has room for about 126 zones: a heap that is closed for a moment
+/// would find its place taken by that of another test.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A temporary directory in memory, where there is one: for tests that sync a lot and care for contents alone.
+///
+/// # Panics
+/// If there is no directory to be had.
+pub fn fast_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary directory")
 }
 
 /// Prints the seed of a random test if the test fails while this is alive.

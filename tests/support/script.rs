@@ -5,13 +5,15 @@ use crate::specimen;
 use crate::trackers::options;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::alloc::Layout;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 use strewn::{ErrorKind, Heap, Result, TrackerKind};
 
-/// Large enough that no append has to outrun a fold, which would make the files depend on timing.
+/// Several times the largest checkpoint of a replay.
 const REPLAY_LOG_BYTES: u64 = 256 << 10;
-const REPLAY_CHECKPOINTS: u64 = 160;
+const REPLAY_CHECKPOINTS: u64 = 60;
 /// Small, so that a few checkpoints are enough for several folds.
 const FAULTS_LOG_BYTES: u64 = 4096;
 const FAULTS_STEPS: u64 = 12;
@@ -47,9 +49,27 @@ pub fn replay(path: &Path, tracker: TrackerKind, seed: u64, close: bool) -> Resu
         }
         drop(section);
         heap.checkpoint()?;
-        std::thread::sleep(Duration::from_millis(2));
+        wait_for_fold(path);
     }
     if close { heap.close() } else { Ok(()) }
+}
+
+/// Waits until the superblock's second copy, which is written last, names the newest log segment as the first that is
+/// not folded: an append that has to outrun a fold would make the files depend on timing.
+fn wait_for_fold(path: &Path) {
+    const GENERATION_AT: u64 = 32;
+    const FIRST_SEGMENT_AT: u64 = 4096 + 56;
+    let number = |name: &str, at: u64| {
+        let mut bytes = [0; 8];
+        // A file that is not that long yet has no number.
+        let read = File::open(path.join(name)).and_then(|file| file.read_exact_at(&mut bytes, at));
+        read.map_or(0, |()| u64::from_le_bytes(bytes))
+    };
+    let newest = number("log-0", GENERATION_AT).max(number("log-1", GENERATION_AT));
+    while number("superblock", FIRST_SEGMENT_AT) < newest {
+        // Long enough for the sync that follows that write; if it is not, there is room in the log for a few more checkpoints.
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Creates a heap, or opens what is there, and takes the specimen a few steps on with a checkpoint after each, while

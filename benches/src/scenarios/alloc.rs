@@ -8,6 +8,9 @@
 //! - `random, written`: likewise, and the first word of each object is written when it is allocated. In a heap with lanes every object is on a page of its
 //!   own, so this costs TLB misses that malloc does not have.
 //!
+//! Malloc is told to keep what is freed (`M_TRIM_THRESHOLD`): by default it would return whole rounds to the system and fault them in again, which is
+//! not warm, and up to a hundred times slower.
+//!
 //! The second table is about slots that were never used: a new heap, allocate and write the first word, the system's malloc with memory trimmed
 //! before. That is where strewn pays for its page tables.
 //!
@@ -16,7 +19,7 @@
 
 use super::Setting;
 use crate::machine::settle;
-use crate::measure::{Samples, interleave};
+use crate::measure::{Rounds, Samples, interleave};
 use crate::report::{Promise, Report, Table, figure};
 use anyhow::{Context, Result};
 use mimalloc::MiMalloc;
@@ -51,14 +54,21 @@ enum Pattern {
 /// Measures the scenario.
 pub fn run(setting: &Setting) -> Result<Report> {
     let scale = setting.scale;
+    keep_freed_memory();
     let scratch = setting.scratch()?;
     let heap = Heap::create(Setting::heap_path(scratch.path(), "alloc"))?;
-    let repeats: usize = scale.pick(2, 41, 201);
+    let repeats: usize = scale.pick(2, 21, 101);
     let columns = ["size", "threads", "pattern", "strewn", "malloc", "mimalloc", "strewn/malloc", "strewn/mimalloc"];
     let mut table = Table::new(format!("ns for allocate + free, warm; medians of {repeats} rounds"), &columns);
     let mut report = Report::default();
     let patterns = [(Pattern::Lifo, "lifo"), (Pattern::Random, "random"), (Pattern::RandomWritten, "random, written")];
-    for size in [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 65536] {
+    let sizes: &[usize] = scale.pick(
+        &[16, 64, 2048, 65536],
+        &[16, 64, 256, 1024, 4096, 65536],
+        &[16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 65536],
+    );
+    let mut worst = 0f64;
+    for &size in sizes {
         for threads in [1, 2] {
             for (pattern, name) in patterns {
                 // Page runs are slower by orders of magnitude; as many rounds would take minutes.
@@ -66,17 +76,26 @@ pub fn run(setting: &Setting) -> Result<Report> {
                 let [strewn, malloc, mimalloc] = warm(&heap, size, threads, pattern, repeats)?;
                 let figures = [strewn, malloc, mimalloc, strewn / malloc, strewn / mimalloc].map(figure);
                 table.row([json!(size), json!(threads), json!(name)].into_iter().chain(figures));
-                if (size, threads, pattern) == (64, 1, Pattern::Random) {
-                    report.headline("alloc.vs_malloc_64b", strewn / malloc, "ratio", Promise::AtMost(2.0));
+                if (size, threads) == (64, 1) && pattern != Pattern::RandomWritten {
+                    worst = worst.max(strewn / malloc);
                 }
             }
         }
     }
     report.tables.push(table);
     report.tables.push(fresh(setting)?);
-    report.note("the headline is that of the random pattern, one thread; two threads each do the same work, and the mean of both is shown");
+    report.note("the headline is the worse of lifo and random, 64 B, one thread; two threads each do the same work, and the mean of both is shown");
     report.note("sizes above 2048 B are page runs in strewn");
+    report.headline("alloc.vs_malloc_64b", worst, "ratio", Promise::AtMost(2.0));
     Ok(report)
+}
+
+fn keep_freed_memory() {
+    // SAFETY: sets two numbers of the system's malloc. Both are accepted; if one were not, malloc would only be slower.
+    unsafe {
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 1 << 30);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 24);
+    }
 }
 
 /// Nanoseconds a pair by side.
@@ -92,7 +111,7 @@ fn warm(heap: &Heap, size: usize, threads: usize, pattern: Pattern, repeats: usi
         }
         let mut objects = vec![std::ptr::null_mut(); pairs];
         let write = pattern == Pattern::RandomWritten;
-        interleave(&mut SIDES.clone(), WARM, repeats, |side, _| {
+        interleave(&mut SIDES.clone(), Rounds::all(WARM, repeats), |side, _| {
             start.wait();
             Ok(match side {
                 Allocator::Strewn => strewn_round(heap, layout, &mut objects, &order, write),
@@ -162,14 +181,14 @@ fn round(
 /// What a never used object costs, written once.
 fn fresh(setting: &Setting) -> Result<Table> {
     let objects = setting.scale.pick(2_000, 200_000, 1_000_000);
-    let repeats = setting.scale.pick(1, 5, 9);
+    let repeats = setting.scale.pick(1, 3, 9);
     let title =
-        format!("fresh: ns for allocate + first write of {objects} new objects; medians of {repeats} new heaps");
+        format!("fresh: ns for allocate + first write of {objects} new objects; medians of up to {repeats} new heaps");
     let mut table = Table::new(title, &["size", "strewn", "malloc", "strewn/malloc"]);
     for size in [16, 64, 256, 1024] {
         let objects = objects.min((256 << 20) / size);
         let mut sides = [Allocator::Strewn, Allocator::Malloc];
-        let runs = interleave(&mut sides, 1, repeats, |side, _| match side {
+        let runs = interleave(&mut sides, setting.rounds(1, repeats, 1_000), |side, _| match side {
             Allocator::Strewn => fresh_strewn(setting, size, objects),
             _ => Ok(fresh_malloc(size, objects)),
         })?;

@@ -51,10 +51,14 @@ pub fn run(setting: &Setting) -> Result<Report> {
         population.read_all();
         sides.push(Side { kind, by_page: one_each_page(&population), population });
     }
-    let rounds = interleave(&mut sides, 2, repeats, |side, round| side.round(writes, round as u64))?;
+    let rounds =
+        interleave(&mut sides, setting.rounds(2, repeats, 8_000), |side, round| side.round(writes, round as u64))?;
 
     let mut table = Table::new(
-        format!("ns a write of one byte; {objects} objects of {OBJECT_BYTES} B; p50 and p90 of {repeats} rounds"),
+        format!(
+            "ns a write of one byte; {objects} objects of {OBJECT_BYTES} B; p50 and p90 of {} rounds",
+            rounds[0].len()
+        ),
         &["tracker", "writes", "first p50", "first p90", "second p50", "first - second"],
     );
     let mut first = HashMap::new();

@@ -46,6 +46,9 @@ pub fn run(setting: &Setting) -> Result<Report> {
         }
     }
     report.tables = vec![table, ratios];
+    if setting.scale != Scale::Full {
+        report.note("a million objects of the sizes other than 64 B without --quick only");
+    }
     report.note("metadata: the heap's own bookkeeping, which metadata_pct is about; page tables are the kernel's, and come on top");
     report.note("Pss: shared memory of the process, frames counted once; resident size (VmRSS) counts a frame once for each lane and means little");
     Ok(report)
@@ -55,8 +58,10 @@ fn in_child(setting: &Setting, bytes: usize) -> Result<Value> {
     let me = std::env::current_exe().context("find this program")?;
     let mut child = Command::new(me);
     child.arg("--dir").arg(&setting.dir).arg("--footprint-of").arg(bytes.to_string());
-    if setting.scale == Scale::Smoke {
-        child.arg("--smoke");
+    match setting.scale {
+        Scale::Smoke => _ = child.arg("--smoke"),
+        Scale::Quick => _ = child.arg("--quick"),
+        Scale::Full => (),
     }
     let output = child.output().context("start this program again")?;
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -66,7 +71,8 @@ fn in_child(setting: &Setting, bytes: usize) -> Result<Value> {
 
 /// The part that runs in the child: prints what it found as JSON.
 pub fn child(setting: &Setting, bytes: usize) -> Result<()> {
-    let objects = setting.scale.pick(2_000, 1_000_000, 1_000_000);
+    let few = if bytes == 64 { 1_000_000 } else { 100_000 };
+    let objects = setting.scale.pick(2_000, few, 1_000_000);
     let path = Setting::heap_path(&setting.dir, "footprint");
     let mappings_before = mappings()?;
     let page_tables_before = page_tables()?;

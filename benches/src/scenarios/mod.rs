@@ -8,9 +8,11 @@ pub mod pause;
 pub mod read;
 
 use crate::Scale;
+use crate::measure::Rounds;
 use crate::report::Report;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use strewn::TrackerKind;
 
 /// Where and how much to measure.
@@ -50,6 +52,12 @@ pub const ALL: &[Scenario] = &[
 ];
 
 impl Setting {
+    /// How often to measure one of many configurations: `repeats` times, but not for much longer than `quick_ms` if time is short.
+    pub fn rounds(&self, warm: usize, repeats: usize, quick_ms: u64) -> Rounds {
+        let patience = self.scale.pick(Duration::ZERO, Duration::from_millis(quick_ms), Duration::MAX);
+        Rounds { warm, repeats, patience }
+    }
+
     /// A fresh directory for the heaps of one step; removed with all that is in it when the result is dropped.
     pub fn scratch(&self) -> Result<tempfile::TempDir> {
         tempfile::tempdir_in(&self.dir).with_context(|| format!("create a directory in {}", self.dir.display()))

@@ -12,7 +12,7 @@
 use super::{Setting, tracker_from_environment};
 use crate::Scale;
 use crate::machine::settle;
-use crate::measure::Samples;
+use crate::measure::{Rounds, Samples, interleave};
 use crate::population::Population;
 use crate::report::{Promise, Report, Table, figure};
 use anyhow::Result;
@@ -23,8 +23,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use strewn::{CutReport, Heap};
 
 const OBJECT_BYTES: usize = 64;
-const COLUMNS: [&str; 10] =
-    ["live", "modified", "pause p50", "pause p90", "pause max", "drain", "scan", "copy", "ns an object", "durable ms"];
+const COLUMNS: [&str; 11] = [
+    "live",
+    "modified",
+    "pause p50",
+    "pause p90",
+    "pause max",
+    "drain",
+    "scan",
+    "copy",
+    "ns an object",
+    "durable ms",
+    "rounds",
+];
 
 /// The cuts of one configuration, and how long each took to become durable.
 struct Cuts {
@@ -35,22 +46,23 @@ struct Cuts {
 /// Measures the scenario.
 pub fn run(setting: &Setting) -> Result<Report> {
     let scale = setting.scale;
-    let repeats: usize = scale.pick(2, 15, 41);
+    let repeats: usize = scale.pick(2, 9, 41);
+    let rounds = setting.rounds(2, repeats, 1_000);
     let million = scale.pick(2_000, 1_000_000, 1_000_000);
     let scratch = setting.scratch()?;
     let main =
         Population::create(&Setting::heap_path(scratch.path(), "main"), &Heap::options(), million, OBJECT_BYTES)?;
     let mut report = Report::default();
 
-    let mut modified = Table::new(format!("us; against objects modified; {repeats} rounds"), &COLUMNS);
+    let mut modified = Table::new("us; against objects modified", &COLUMNS);
     let fractions: &[usize] =
         scale.pick(&[100, 1_000], &[100, 1_000, 10_000, 100_000, 1_000_000], &[100, 1_000, 10_000, 100_000, 1_000_000]);
     let headline_count = scale.pick(1_000, 10_000, 10_000);
     let mut headline = None;
     for &count in fractions {
         // The large ones take a second or more a round, and vary little.
-        let repeats = if count >= 1_000_000 { repeats.div_ceil(5) } else { repeats };
-        let cuts = measure(&main, count, repeats, false)?;
+        let rounds = if count >= 1_000_000 { setting.rounds(1, repeats.div_ceil(5), 1_000) } else { rounds };
+        let cuts = measure(&main, count, rounds, false)?;
         modified.row(cuts.row(main.objects(), count));
         if count == headline_count {
             headline = Some(cuts);
@@ -58,26 +70,26 @@ pub fn run(setting: &Setting) -> Result<Report> {
     }
     report.tables.push(modified);
 
-    let mut live = Table::new(format!("us; against live objects; {repeats} rounds"), &COLUMNS);
+    let mut live = Table::new("us; against live objects", &COLUMNS);
     let few = scale.pick(100, 1_000, 1_000);
     let sizes: &[usize] =
         scale.pick(&[1_000, 2_000], &[10_000, 100_000, 1_000_000], &[10_000, 100_000, 1_000_000, 10_000_000]);
     for &objects in sizes {
         let row = if objects == main.objects() {
-            measure(&main, few, repeats, false)?.row(objects, few)
+            measure(&main, few, rounds, false)?.row(objects, few)
         } else {
             let scratch = setting.scratch()?;
             let path = Setting::heap_path(scratch.path(), "live");
             let other = Population::create(&path, &Heap::options(), objects, OBJECT_BYTES)?;
-            measure(&other, few, repeats, false)?.row(objects, few)
+            measure(&other, few, rounds, false)?.row(objects, few)
         };
         live.row(row);
     }
     report.tables.push(live);
 
-    let mut busy = Table::new(format!("us; while another thread reads in short sections; {repeats} rounds"), &COLUMNS);
+    let mut busy = Table::new("us; while another thread reads in short sections", &COLUMNS);
     for count in [few, headline_count] {
-        busy.row(with_reader(&main, || measure(&main, count, repeats, true))?.row(main.objects(), count));
+        busy.row(with_reader(&main, || measure(&main, count, rounds, true))?.row(main.objects(), count));
     }
     report.tables.push(busy);
 
@@ -87,6 +99,7 @@ pub fn run(setting: &Setting) -> Result<Report> {
         main.tracker()?,
         if tracker_from_environment()?.is_some() { " (STREWN_TRACKER)" } else { "" }
     ));
+    report.note("drain, scan and copy are those of the cut with the median pause");
     report.note("durable ms: the whole checkpoint, pause included; the program runs during the rest of it");
     if scale != Scale::Full {
         report.note("10^7 live objects are measured without --quick only");
@@ -98,20 +111,16 @@ pub fn run(setting: &Setting) -> Result<Report> {
 }
 
 /// Modifies `count` objects and checkpoints, again and again.
-fn measure(population: &Population, count: usize, repeats: usize, busy: bool) -> Result<Cuts> {
-    const WARM: usize = 2;
-    let mut cuts = Cuts { cuts: Vec::new(), durable_ms: Vec::new() };
-    for round in 0..WARM + repeats {
+fn measure(population: &Population, count: usize, rounds: Rounds, busy: bool) -> Result<Cuts> {
+    let runs = interleave(&mut [population], rounds, |population, round| {
         let picks = population.pick(&mut SmallRng::seed_from_u64(round as u64), count);
         population.modify(&picks, round as u8);
         let (cut, seconds) = population.checkpoint()?;
         settle(busy)?;
-        if round >= WARM {
-            cuts.cuts.push(cut);
-            cuts.durable_ms.push(seconds * 1e3);
-        }
-    }
-    Ok(cuts)
+        Ok((cut, seconds * 1e3))
+    })?;
+    let (cuts, durable_ms) = runs.into_iter().flatten().unzip();
+    Ok(Cuts { cuts, durable_ms })
 }
 
 /// Runs `work` while another thread reads objects of its own, in short sections.
@@ -160,31 +169,39 @@ impl Cuts {
         self.cuts.iter().map(|cut| part(cut) as f64).collect::<Samples>().quantile(quantile)
     }
 
+    /// The cut with the median pause, whose parts are shown: medians of the parts would not add up.
+    fn typical(&self) -> CutReport {
+        let mut cuts = self.cuts.clone();
+        cuts.sort_by_key(CutReport::pause_ns);
+        cuts[cuts.len() / 2]
+    }
+
     fn row(&self, live: usize, modified: usize) -> Vec<Value> {
-        let us = |quantile, part: fn(&CutReport) -> u64| figure(self.quantile(quantile, part) / 1e3);
+        let us = |ns: f64| figure(ns / 1e3);
+        let pause = |quantile| self.quantile(quantile, CutReport::pause_ns);
+        let typical = self.typical();
         let durable: Samples = self.durable_ms.iter().copied().collect();
         vec![
             json!(live),
             json!(modified),
-            us(0.5, CutReport::pause_ns),
-            us(0.9, CutReport::pause_ns),
-            us(1.0, CutReport::pause_ns),
-            us(0.5, |cut| cut.drain_ns),
-            us(0.5, |cut| cut.scan_ns),
-            us(0.5, |cut| cut.copy_ns),
-            figure(self.quantile(0.5, CutReport::pause_ns) / modified as f64),
+            us(pause(0.5)),
+            us(pause(0.9)),
+            us(pause(1.0)),
+            us(typical.drain_ns as f64),
+            us(typical.scan_ns as f64),
+            us(typical.copy_ns as f64),
+            figure(pause(0.5) / modified as f64),
             figure(durable.median()),
+            json!(self.cuts.len()),
         ]
     }
 
     fn made_of(&self, modified: usize) -> String {
-        let pause = self.quantile(0.5, CutReport::pause_ns);
-        let part = |name, part: fn(&CutReport) -> u64| {
-            let ns = self.quantile(0.5, part);
-            format!("{name} {:.0} us ({:.0} %)", ns / 1e3, ns * 100.0 / pause)
+        let cut = self.typical();
+        let part = |name: &str, ns: u64| {
+            format!("{name} {:.0} us ({:.0} %)", ns as f64 / 1e3, ns as f64 * 100.0 / cut.pause_ns() as f64)
         };
-        let parts =
-            [part("drain", |c| c.drain_ns), part("scan and re-arm", |c| c.scan_ns), part("copy", |c| c.copy_ns)];
+        let parts = [part("drain", cut.drain_ns), part("scan and re-arm", cut.scan_ns), part("copy", cut.copy_ns)];
         format!("the headline's pause, {modified} objects modified, is made of {}", parts.join(", "))
     }
 }

@@ -32,6 +32,8 @@ const VALUE: usize = 2;
 /// Clears an address's lane: what is left is the dense lane.
 const DENSE: usize = !(0x1FF << 30);
 const HOT: usize = 4096;
+/// Steps of a chase. The next one goes on from there, so that in time all objects are visited.
+const CHASE: usize = 100_000;
 
 /// One way to reach the objects.
 struct Side {
@@ -40,6 +42,8 @@ struct Side {
     random: Vec<*const Object>,
     /// The word that holds the pointer to the next object.
     next: usize,
+    /// Where the last chase ended.
+    at: *const Object,
 }
 
 /// Nanoseconds a read.
@@ -77,12 +81,13 @@ pub fn run(setting: &Setting) -> Result<Report> {
         Side::new("boxes", &in_box, &order, NEXT_BY_LANE),
     ];
     let section = population.heap().enter();
-    let rounds = interleave(&mut sides, 2, repeats, |side, _| Ok(side.round()))?;
+    let rounds = interleave(&mut sides, setting.rounds(2, repeats, 8_000), |side, _| Ok(side.round()))?;
     drop(section);
     drop(boxes);
 
     let columns = ["through", "sequential", "hot", "random", "chase"];
-    let title = format!("ns a read; {objects} objects of {} B; medians of {repeats} rounds", size_of::<Object>());
+    let (size, count) = (size_of::<Object>(), rounds[0].len());
+    let title = format!("ns a read; {objects} objects of {size} B; medians of {count} rounds");
     let mut table = Table::new(title, &columns);
     let mut ratios = Table::new("against boxes", &columns);
     let medians = |rounds: &Vec<Round>| {
@@ -119,16 +124,20 @@ impl Side {
         let pointer = |address: &usize| std::ptr::with_exposed_provenance::<Object>(*address);
         let sequential: Vec<_> = addresses.iter().map(pointer).collect();
         let random = order.iter().map(|index| sequential[*index]).collect();
-        Self { name, sequential, random, next }
+        Self { name, at: sequential[order[0]], sequential, random, next }
     }
 
-    fn round(&self) -> Round {
+    fn round(&mut self) -> Round {
+        let steps = self.random.len().min(CHASE);
         let hot = &self.sequential[..HOT];
         Round {
             sequential: per_read(self.sequential.len(), || sum(&self.sequential)),
             random: per_read(self.random.len(), || sum(&self.random)),
             hot: per_read(HOT * 16, || (0..16).map(|_| sum(black_box(hot))).fold(0, usize::wrapping_add)),
-            chase: per_read(self.random.len(), || chase(self.random[0], self.next, self.random.len())),
+            chase: per_read(steps, || {
+                self.at = chase(self.at, self.next, steps);
+                self.at.addr()
+            }),
         }
     }
 }
@@ -145,11 +154,11 @@ fn sum(objects: &[*const Object]) -> usize {
     objects.iter().fold(0, |sum, object| sum.wrapping_add(unsafe { (**object)[VALUE] }))
 }
 
-fn chase(first: *const Object, next: usize, steps: usize) -> usize {
+fn chase(first: *const Object, next: usize, steps: usize) -> *const Object {
     let mut at = first;
     for _ in 0..steps {
         // SAFETY: as in `sum`; `link` made each object lead to a live one of the same side.
         at = std::ptr::with_exposed_provenance(unsafe { (&(*at))[next] });
     }
-    at.addr()
+    at
 }

@@ -31,7 +31,7 @@ fn heap(closed: bool, seed: u64) -> (Files, Vec<Model>) {
         models.push(model);
     }
     if closed {
-        drop(store.close().unwrap())
+        store.close().unwrap();
     } else {
         drop(store)
     }

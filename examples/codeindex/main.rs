@@ -102,8 +102,17 @@ fn bring_up_to_date(path: &Path, dirs: &[PathBuf]) -> Result<ExitCode> {
     let (heap, reopened) = open(path)?;
     let recovered = Store::open_or_create(&heap)?.read(|index, _| (index.files.len(), index.words.len()))?;
     ensure!(recovered == sizes, "{} files and words were recovered, not {}", recovered.0, sizes.0);
-    heap.close()?;
-    report::print(&report::Run { walk: &walk, tally, elapsed, section_max, stats: &stats, sizes, reopened });
+    let closing = heap.close()?;
+    report::print(&report::Run {
+        walk: &walk,
+        tally,
+        elapsed,
+        section_max,
+        stats: &stats,
+        closing: &closing,
+        sizes,
+        reopened,
+    });
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,7 +5,7 @@ use crate::sweep::Tally;
 use crate::walk::{FILE_BYTES_MAX, Walk};
 use indicatif::{BinaryBytes, HumanCount, ProgressBar, ProgressStyle};
 use std::time::Duration;
-use strewn::Stats;
+use strewn::{Durations, Stats};
 
 /// A progress bar on stderr. If that is no terminal, indicatif draws nothing.
 pub struct Bar(ProgressBar);
@@ -45,6 +45,8 @@ pub struct Run<'a> {
     pub section_max: Duration,
     /// The heap's counters at its end.
     pub stats: &'a Stats,
+    /// The counters of the heap when it was opened again and closed: what that wrote belongs to the run.
+    pub closing: &'a Stats,
     /// Files and words in the index.
     pub sizes: (u32, u32),
     /// How long opening the heap again took.
@@ -83,25 +85,29 @@ pub fn print(run: &Run<'_>) {
     println!("checkpoints          {} ({} tracker)", count(stats.checkpoints), stats.tracker);
     println!("objects modified     {}", count(stats.objects_modified));
     println!("bytes modified       {}", bytes(stats.bytes_modified));
+    let (log, fold) = (stats.log_bytes + run.closing.log_bytes, stats.fold_bytes + run.closing.fold_bytes);
     println!(
         "written to disk      {}: log {}, image {}{}",
-        bytes(stats.log_bytes + stats.fold_bytes),
-        bytes(stats.log_bytes),
-        bytes(stats.fold_bytes),
-        per_modified(stats.log_bytes + stats.fold_bytes, "written"),
+        bytes(log + fold),
+        bytes(log),
+        bytes(fold),
+        per_modified(log + fold, "written"),
     );
     println!(
         "page-granular        {} would have been copied{}",
         bytes(stats.page_bytes),
         per_modified(stats.page_bytes, "copied"),
     );
-    let ns = |quantile: f64| Duration::from_nanos(stats.pauses.quantile_ns(quantile));
-    println!(
-        "pauses               p50 {:.2?}, p99 {:.2?}, max {:.2?} (the longest section took {:.2?})",
-        ns(0.5),
-        ns(0.99),
-        Duration::from_nanos(stats.pauses.max_ns()),
-        run.section_max,
-    );
+    print_durations("pauses", &stats.pauses);
+    print_durations("  for sections", &stats.drains);
+    print_durations("  to scan", &stats.scans);
+    print_durations("  to copy", &stats.copies);
+    println!("longest section      {:.2?}", run.section_max);
     println!("reopened in          {:.2?}", run.reopened);
+}
+
+fn print_durations(what: &str, durations: &Durations) {
+    let ns = |quantile: f64| Duration::from_nanos(durations.quantile_ns(quantile));
+    let max = Duration::from_nanos(durations.max_ns());
+    println!("{what:<20} p50 {:.2?}, p99 {:.2?}, max {max:.2?}", ns(0.5), ns(0.99));
 }

@@ -77,6 +77,7 @@ fn account_words(i: usize) -> usize {
 ///
 /// # Safety
 /// `words` words at `addr` are those of one live object, nobody else uses them while the result lives, and the caller is inside a section.
+#[allow(clippy::mut_from_ref, reason = "the contract makes it exclusive; the section only bounds its life")]
 unsafe fn words<'s>(_section: &'s Section<'_>, addr: u64, words: usize) -> &'s mut [u64] {
     // SAFETY: by the contract; heap memory is always initialised, and objects are aligned to 8 bytes here.
     unsafe { std::slice::from_raw_parts_mut(with_exposed_provenance_mut(addr as usize), words) }
@@ -158,7 +159,7 @@ impl<'h> Bank<'h> {
     fn transfer(&self, section: &Section<'_>, rng: &mut SmallRng) {
         let (from, to) = (rng.random_range(0..ACCOUNTS), rng.random_range(0..ACCOUNTS));
         let _guard = lock(&self.accounts);
-        let mut add = |i: usize, amount: u64| {
+        let add = |i: usize, amount: u64| {
             // SAFETY: an account has this many words, and the lock is held.
             let words = unsafe { words(section, self.directory.accounts[i], account_words(i)) };
             words[VALUE] = words[VALUE].wrapping_add(amount);
@@ -264,7 +265,9 @@ impl<'h> Bank<'h> {
             total = total.wrapping_add(checked(&section, *account, Kind::Account, account_words(i))?[VALUE]);
         }
         if total != TOTAL {
-            return Err(format!("generation {generation}: the accounts add up to {total}, not {TOTAL}: a torn transfer"));
+            return Err(format!(
+                "generation {generation}: the accounts add up to {total}, not {TOTAL}: a torn transfer"
+            ));
         }
         let mut nodes = 0;
         for anchor in directory.anchors {
@@ -317,7 +320,9 @@ fn check_list(section: &Section<'_>, anchor: u64) -> Result<u64, String> {
         // SAFETY: an object starts there and holds a header; nobody modifies the heap.
         let len = unsafe { words(section, node, HEADER_WORDS) }[SECOND];
         let words = checked(section, node, Kind::Node, (len as usize).clamp(HEADER_WORDS, 1 << 20))?;
-        if let Some(i) = (0..words.len() - HEADER_WORDS).find(|i| words[HEADER_WORDS + i] != mix(words[VALUE], *i as u64)) {
+        if let Some(i) =
+            (0..words.len() - HEADER_WORDS).find(|i| words[HEADER_WORDS + i] != mix(words[VALUE], *i as u64))
+        {
             return Err(format!("word {i} of the payload of the node at {node:#x} is wrong"));
         }
         (count, sequences, node) = (count + 1, sequences + words[VALUE], words[NEXT]);

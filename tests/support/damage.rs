@@ -14,7 +14,7 @@ use std::path::Path;
 use strewn::{ErrorKind, TrackerKind};
 
 /// Of the zero bytes, one in so many is damaged as well.
-const ZERO_SAMPLE: u64 = 257;
+const ZERO_SAMPLE: u64 = 1021;
 
 enum Damage {
     Flip { at: u64, bit: u8 },
@@ -56,8 +56,9 @@ fn damages(name: &Path, state: &FileState) -> Vec<Damage> {
     damages.extend((0..state.len).step_by(ZERO_SAMPLE as usize).map(|at| flip(at + mix(salt, at) % ZERO_SAMPLE)));
     damages.retain(|damage| !matches!(damage, Damage::Flip { at, .. } if *at >= state.len));
     // Wherever a header or a page may end, right before and after; and anywhere near data.
-    let boundaries = (0..state.len).filter(|at| *at < 200 || at.is_multiple_of(512) || at.is_multiple_of(131));
-    let near_data = |at: &u64| *at < 200 || state.chunks.contains_key(&(at / 4096 * 4096)) || at.is_multiple_of(1 << 16);
+    let boundaries = (0..state.len).filter(|at| *at < 100 || at.is_multiple_of(512) || at.is_multiple_of(397));
+    let near_data =
+        |at: &u64| *at < 100 || state.chunks.contains_key(&(at / 4096 * 4096)) || at.is_multiple_of(1 << 16);
     damages.extend(boundaries.filter(near_data).map(|len| Damage::Truncate { len }));
     damages
 }

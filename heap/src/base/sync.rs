@@ -20,3 +20,14 @@ pub use loom::sync::{
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poison| poison.into_inner())
 }
+
+/// Stores `value`, so that of two threads that each store to one flag and then load the other's with [`Ordering::SeqCst`], at least one sees
+/// the other's store (Dekker).
+///
+/// The total order of SeqCst accesses gives that. loom treats such accesses as acquire and release only, but models SeqCst fences, so it gets one.
+#[inline]
+pub fn announce(flag: &AtomicBool, value: bool) {
+    flag.store(value, Ordering::SeqCst);
+    #[cfg(loom)]
+    loom::sync::atomic::fence(Ordering::SeqCst);
+}

@@ -9,7 +9,7 @@
 //! The proof of G1 is Dekker's: `enter` stores `inside`, then loads `closed`; `close` stores `closed`, then loads `inside`; all four are SeqCst,
 //! so in their single total order at least one of the two sees the other's store. If `enter` sees it, it steps back; if `close` sees it, it waits.
 
-use crate::base::sync::{AtomicBool, Condvar, Mutex, Ordering, lock};
+use crate::base::sync::{AtomicBool, Condvar, Mutex, Ordering, announce, lock};
 
 /// The gate of one heap.
 pub struct Gate {
@@ -45,7 +45,7 @@ impl Gate {
     #[inline]
     pub fn enter(&self, at: &Turnstile) {
         // SeqCst: see the proof of G1. The load also acquires what the cut that opened the gate did (G2).
-        at.inside.store(true, Ordering::SeqCst);
+        announce(&at.inside, true);
         if self.closed.load(Ordering::SeqCst) {
             self.enter_slow(at);
         }
@@ -56,7 +56,7 @@ impl Gate {
     pub fn leave(&self, at: &Turnstile) {
         // SeqCst: a cut that sees this store acquires what the section did (G2); and either the load sees the cut's store to `closed`, and
         // wakes it, or the cut sees `inside` false, and need not be woken.
-        at.inside.store(false, Ordering::SeqCst);
+        announce(&at.inside, false);
         if self.closed.load(Ordering::SeqCst) {
             self.wake();
         }
@@ -66,7 +66,7 @@ impl Gate {
     /// that nobody is added to `all` meanwhile, and that it is not inside itself.
     pub fn close<'t>(&self, all: impl Iterator<Item = &'t Turnstile>) -> Closed<'_> {
         // SeqCst: see the proof of G1.
-        self.closed.store(true, Ordering::SeqCst);
+        announce(&self.closed, true);
         let closed = Closed { gate: self };
         for turnstile in all {
             self.wait_outside(turnstile);
@@ -91,14 +91,14 @@ impl Gate {
     #[cold]
     fn enter_slow(&self, at: &Turnstile) {
         loop {
-            at.inside.store(false, Ordering::SeqCst);
+            announce(&at.inside, false);
             let mut guard = lock(&self.waiting);
             self.moved.notify_all();
             while self.closed.load(Ordering::SeqCst) {
                 guard = self.moved.wait(guard).unwrap_or_else(|poison| poison.into_inner());
             }
             drop(guard);
-            at.inside.store(true, Ordering::SeqCst);
+            announce(&at.inside, true);
             if !self.closed.load(Ordering::SeqCst) {
                 return;
             }
@@ -115,7 +115,7 @@ impl Gate {
 impl Drop for Closed<'_> {
     fn drop(&mut self) {
         // SeqCst store before `wake` takes the lock: a thread that still sees `closed` under the lock waits, and is woken.
-        self.gate.closed.store(false, Ordering::SeqCst);
+        announce(&self.gate.closed, false);
         self.gate.wake();
     }
 }
@@ -129,30 +129,44 @@ mod models {
     use crate::base::sync::AtomicU64;
     use loom::{sync::Arc, thread};
 
-    /// Two threads move a token between two places inside sections; a cut must never see it in neither or both.
-    #[test]
-    fn a_cut_never_splits_a_section() {
-        loom::model(|| {
+    /// `workers` threads change two places alike inside `sections` sections each; each of `cuts` cuts must see them alike.
+    fn model(workers: usize, sections: u64, cuts: usize, preemption_bound: Option<usize>) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = preemption_bound;
+        builder.check(move || {
             let gate = Arc::new(Gate::new());
-            let turnstiles = Arc::new([Turnstile::new(), Turnstile::new()]);
+            let turnstiles: Arc<Vec<_>> = Arc::new((0..workers).map(|_| Turnstile::new()).collect());
             let state = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
-            let workers: Vec<_> = (0..2)
+            let workers: Vec<_> = (0..workers)
                 .map(|i| {
                     let (gate, turnstiles, state) = (gate.clone(), turnstiles.clone(), state.clone());
                     thread::spawn(move || {
-                        gate.enter(&turnstiles[i]);
-                        state[0].fetch_add(1, Ordering::Relaxed);
-                        state[1].fetch_add(1, Ordering::Relaxed);
-                        gate.leave(&turnstiles[i]);
+                        for _ in 0..sections {
+                            gate.enter(&turnstiles[i]);
+                            state[0].fetch_add(1, Ordering::Relaxed);
+                            state[1].fetch_add(1, Ordering::Relaxed);
+                            gate.leave(&turnstiles[i]);
+                        }
                     })
                 })
                 .collect();
-            {
+            for _ in 0..cuts {
                 let _closed = gate.close(turnstiles.iter());
                 assert_eq!(state[0].load(Ordering::Relaxed), state[1].load(Ordering::Relaxed));
             }
             workers.into_iter().for_each(|w| w.join().unwrap());
         });
+    }
+
+    #[test]
+    fn a_cut_never_splits_a_section() {
+        model(1, 1, 1, None);
+    }
+
+    #[test]
+    fn cuts_never_split_one_of_two_threads_sections() {
+        model(2, 1, 1, Some(2));
+        model(1, 2, 2, Some(2));
     }
 
     /// The same with a gate whose thread looks before it steps: loom must find the split section.

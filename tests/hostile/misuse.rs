@@ -1,0 +1,142 @@
+//! Programs that use the API wrongly: each is told so.
+
+use crate::make_specimen;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+use strewn::{ErrorKind, Heap};
+use strewn_tests::process::alone;
+use strewn_tests::specimen;
+use strewn_tests::trackers::{any_tracker, options, trackers};
+
+#[test]
+fn a_checkpoint_in_a_section_is_refused() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let heap = options(any_tracker(), 4096).create(dir.path().join("section.heap")).unwrap();
+    let outer = heap.enter();
+    let inner = heap.enter();
+    drop(outer);
+    assert_eq!(heap.checkpoint().unwrap_err().kind(), ErrorKind::InSection);
+    assert_eq!(heap.checkpoint_async().err().unwrap().kind(), ErrorKind::InSection);
+    drop(inner);
+    heap.checkpoint().unwrap();
+}
+
+#[test]
+fn a_forked_child_is_refused_and_its_parent_goes_on() {
+    let _alone = alone();
+    for tracker in trackers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fork.heap");
+        make_specimen(&path, tracker, 4096, 1, true);
+        let heap = Heap::options().tracker(tracker).open(&path).unwrap();
+        // SAFETY: the child does nothing that needs another thread: it makes errors, which only allocates, and glibc's
+        // allocator works in a forked child; then it ends without destructors.
+        match unsafe { fork() }.unwrap() {
+            ForkResult::Child => {
+                let forked = |kind: Option<ErrorKind>| kind == Some(ErrorKind::Forked);
+                let entered = forked(heap.try_enter().err().map(|e| e.kind()));
+                let cut = forked(heap.checkpoint().err().map(|e| e.kind()));
+                let closed = forked(heap.close().err().map(|e| e.kind()));
+                // SAFETY: ends the process.
+                unsafe { libc::_exit(i32::from(!entered) + 2 * i32::from(!cut) + 4 * i32::from(!closed)) }
+            }
+            ForkResult::Parent { child } => {
+                assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0), "{tracker}");
+            }
+        }
+        specimen::grow(&heap).unwrap();
+        heap.checkpoint().unwrap();
+        assert_eq!(specimen::verify(&heap), Ok(2));
+        drop(heap);
+        assert_eq!(specimen::open_and_verify(&path, tracker), Ok(2));
+    }
+}
+
+#[test]
+fn objects_of_another_heap_are_refused() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let [one, two] =
+        ["one.heap", "two.heap"].map(|name| options(any_tracker(), 4096).create(dir.path().join(name)).unwrap());
+    let (in_one, in_two) = (one.enter(), two.enter());
+    let mut boxed = strewn::PBox::new(7u64, &in_one).unwrap();
+    assert!(boxed.belongs_to(&in_one) && !boxed.belongs_to(&in_two));
+    assert!(catch_unwind(AssertUnwindSafe(|| *boxed.get(&in_two))).is_err());
+    assert!(catch_unwind(AssertUnwindSafe(|| *boxed.get_mut(&in_two) = 8)).is_err());
+    assert!(
+        catch_unwind(AssertUnwindSafe(|| strewn::PVec::from_slice(&[1u8], &in_one).unwrap().free(&in_two))).is_err()
+    );
+    assert_eq!(*boxed.get(&in_one), 7);
+    let root = one.root::<u64>("root", |_| Ok(1)).unwrap();
+    assert_eq!(root.read(&in_two).err().unwrap().kind(), ErrorKind::InvalidArgument);
+    drop((in_one, in_two));
+    one.checkpoint().unwrap();
+    two.checkpoint().unwrap();
+}
+
+#[test]
+fn conflicting_borrows_of_a_root_are_refused() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let heap = options(any_tracker(), 4096).create(dir.path().join("borrow.heap")).unwrap();
+    let root = heap.root::<u64>("root", |_| Ok(1)).unwrap();
+    let again = heap.find_root::<u64>("root").unwrap().unwrap();
+    let section = heap.enter();
+    let reader = root.read(&section).unwrap();
+    let error = again.write(&section).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::RootBorrowed);
+    assert!(error.to_string().contains("`root`"), "{error}");
+    drop(reader);
+    let mut writer = again.write(&section).unwrap();
+    assert_eq!(root.read(&section).err().unwrap().kind(), ErrorKind::RootBorrowed);
+    *writer += 1;
+    drop(writer);
+    assert_eq!(*root.read(&section).unwrap(), 2);
+}
+
+/// A double free is noticed at the latest when the slot goes back to its zone, or at once for runs; never a corrupt heap.
+#[test]
+fn freeing_what_is_not_there_panics() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let heap = options(any_tracker(), 4096).create(dir.path().join("free.heap")).unwrap();
+    let layout = std::alloc::Layout::from_size_align(9000, 8).unwrap();
+    let free = |object| {
+        let section = heap.enter();
+        // SAFETY: not kept to; what this wants to see is that the heap notices, before it uses the memory.
+        catch_unwind(AssertUnwindSafe(|| unsafe { section.dealloc(object) }))
+    };
+    let run = heap.enter().alloc(layout).unwrap();
+    assert!(free(run).is_ok());
+    assert!(free(run).is_err(), "a run was freed twice");
+    let foreign = std::ptr::NonNull::from(Box::leak(Box::new(0u64))).cast();
+    assert!(free(foreign).is_err(), "memory of the system was freed");
+    heap.check();
+    heap.checkpoint().unwrap();
+}
+
+/// `stats` is for monitoring threads; it must not wait for a cut that waits for the caller's section.
+#[test]
+fn stats_in_a_section_do_not_wait_for_a_cut() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let heap = options(any_tracker(), 4096).create(dir.path().join("stats.heap")).unwrap();
+    let heap: &'static Heap = Box::leak(Box::new(heap));
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let section = heap.enter();
+        let cut = std::thread::spawn(|| heap.checkpoint().map(|_| ()));
+        // By now the cut has closed the gate, and waits for this section.
+        std::thread::sleep(Duration::from_millis(50));
+        let stats = heap.stats();
+        drop(section);
+        cut.join().unwrap().unwrap();
+        // The receiver may have given up.
+        let _ = done.send(stats.map(|_| ()));
+    });
+    let outcome = is_done.recv_timeout(Duration::from_secs(5));
+    assert!(outcome.is_ok(), "deadlock: stats waits for the cut, which waits for the section");
+}

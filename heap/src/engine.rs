@@ -62,7 +62,10 @@ impl Engine {
 
     fn assemble(path: &Path, allocator: Allocator, store: LogStore, recovered: Recovered) -> Result<Self> {
         sys::fork::install();
+        let cuts = CutState::recover(recovered.epoch, &recovered.catalog);
         let opened = Opened {
+            epoch: recovered.epoch,
+            live: cuts.live(&allocator),
             log_limit_bytes: recovered.log_bytes,
             replayed_records: recovered.replayed_records,
             dropped_tail_bytes: recovered.dropped_tail_bytes,
@@ -73,7 +76,7 @@ impl Engine {
             generation: sys::fork::fork_generation(),
             allocator,
             threads: Threads::new(),
-            cuts: Mutex::new(CutState::recover(recovered.epoch, &recovered.catalog)),
+            cuts: Mutex::new(cuts),
             roots: Mutex::new(RootTable::recover(recovered.catalog.roots)),
             counters: Mutex::new(Counters::new(opened)),
             writer: Some(Writer::start(store)?),
@@ -109,15 +112,25 @@ impl Engine {
             let what = "checkpoint called inside a section of the same thread, which it would wait for";
             return Err(Error::new(ErrorKind::InSection, what));
         }
-        let writer = self.writer();
         let mut cuts = lock(&self.cuts);
+        cuts.begin()?;
+        let ticket = self.cut_and_submit(&mut cuts);
+        cuts.end();
+        drop(cuts);
+        self.allocator.punch_empty(PUNCH_FRAMES_MIN);
+        ticket
+    }
+
+    fn cut_and_submit(&self, cuts: &mut CutState) -> Result<Ticket> {
+        let writer = self.writer();
         let (owed, buffer) = writer.prepare();
         cuts.owe(&owed, &self.allocator, &self.roots)?;
         let (mut report, builder) = cuts.cut(&self.allocator, &self.threads, &self.roots, buffer)?;
-        let nothing_modified = builder.is_empty();
+        // With something owed even an empty record is written: it is what tells that the store works again.
+        let nothing_to_write = builder.is_empty() && !cuts.owes;
         let record = builder.finish();
-        if nothing_modified {
-            writer.recycle(record.into_buffer());
+        if nothing_to_write {
+            writer.recycle(record);
             report.epoch = cuts.epoch.0;
             let pending = cuts.last.clone().unwrap_or_else(|| already_durable(cuts.epoch));
             return Ok(Ticket::new(pending, report));
@@ -126,11 +139,10 @@ impl Engine {
         let pending = Arc::new(Pending::default());
         cuts.epoch = epoch;
         cuts.last = Some(pending.clone());
+        cuts.owes = false;
         report.epoch = epoch.0;
         writer.submit(Job { epoch, record, pending: pending.clone() });
-        drop(cuts);
-        lock(&self.counters).note(&report);
-        self.allocator.punch_empty(PUNCH_FRAMES_MIN)?;
+        lock(&self.counters).note(&report, cuts.live(&self.allocator));
         Ok(Ticket::new(pending, report))
     }
 
@@ -154,13 +166,12 @@ impl Engine {
         self.stats_with(written)
     }
 
+    /// Takes no lock that a cut holds: the caller may be inside a section.
     fn stats_with(&self, written: StoreStats) -> Result<Stats> {
-        let cuts = lock(&self.cuts);
-        let (live, epoch) = (cuts.live, cuts.epoch);
-        drop(cuts);
         let memory = self.allocator.memory_bytes()?;
         let tracker = self.allocator.tracker().kind();
-        Ok(lock(&self.counters).stats(epoch, live, memory, written, tracker, self.allocator.seats().len()))
+        let zones = self.allocator.seats().len();
+        Ok(lock(&self.counters).stats(memory, written, tracker, zones))
     }
 
     fn writer(&self) -> &Writer {

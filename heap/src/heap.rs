@@ -14,9 +14,18 @@ use std::time::Duration;
 
 /// An open heap. Share it between threads by reference.
 ///
+/// Do not open the file `lock` in its directory from the process that has it open, for example to copy the directory: closing it again would drop
+/// the lock that keeps other processes out (a property of `fcntl` locks).
+///
 /// Dropping a heap without [`close`](Heap::close) is like a crash at the last checkpoint: nothing modified since is kept.
 pub struct Heap {
     engine: Arc<Engine>,
+}
+
+impl std::fmt::Debug for Heap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Heap").field("path", &self.path()).finish_non_exhaustive()
+    }
 }
 
 impl Heap {

@@ -98,12 +98,18 @@ pub struct Counters {
     drains: Durations,
     scans: Durations,
     copies: Durations,
+    epoch: Epoch,
+    live: Live,
     opened: Opened,
 }
 
 /// What opening the heap found.
 #[derive(Clone, Copy)]
 pub struct Opened {
+    /// The last durable epoch.
+    pub epoch: Epoch,
+    /// The objects that were recovered.
+    pub live: Live,
     /// Bytes of log that are collected before they are folded.
     pub log_limit_bytes: u64,
     /// Records in the log.
@@ -124,12 +130,15 @@ impl Counters {
             drains: Durations::new(),
             scans: Durations::new(),
             copies: Durations::new(),
+            epoch: opened.epoch,
+            live: opened.live,
             opened,
         }
     }
 
-    /// Counts a cut that found something.
-    pub fn note(&mut self, cut: &CutReport) {
+    /// Counts a cut that found something, and left `live` objects.
+    pub fn note(&mut self, cut: &CutReport, live: Live) {
+        (self.epoch, self.live) = (Epoch(cut.epoch), live);
         self.checkpoints += 1;
         self.objects_modified += cut.objects_modified;
         self.bytes_modified += cut.bytes_modified;
@@ -143,18 +152,16 @@ impl Counters {
     /// The public form.
     pub fn stats(
         &self,
-        epoch: Epoch,
-        live: Live,
         (metadata_bytes, arena_bytes): (u64, u64),
         store: StoreStats,
         tracker: TrackerKind,
         zones: usize,
     ) -> Stats {
         Stats {
-            epoch: epoch.0,
+            epoch: self.epoch.0,
             tracker,
-            live_objects: live.objects,
-            live_bytes: live.bytes,
+            live_objects: self.live.objects,
+            live_bytes: self.live.bytes,
             arena_bytes,
             metadata_bytes,
             zones,

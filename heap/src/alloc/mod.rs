@@ -237,21 +237,12 @@ impl Allocator {
         }
     }
 
-    /// Returns empty frames and freed runs to the operating system. Returns the bytes freed.
-    ///
-    /// # Errors
-    /// If the operating system refuses.
-    pub fn punch_empty(&self, frames_min: u32) -> Result<u64> {
-        let mut bytes = 0;
+    /// Returns empty frames and freed runs to the operating system.
+    pub fn punch_empty(&self, frames_min: u32) {
         for zones in &self.slots {
-            for zone in lock(zones).iter_mut() {
-                bytes += zone.punch_empty(frames_min)?;
-            }
+            lock(zones).iter_mut().for_each(|zone| zone.punch_empty(frames_min));
         }
-        for zone in lock(&self.runs).iter_mut() {
-            bytes += zone.punch_empty()?;
-        }
-        Ok(bytes)
+        lock(&self.runs).iter_mut().for_each(RunZone::punch_empty);
     }
 
     /// Memory that the bookkeeping takes, and memory that objects take, in bytes.

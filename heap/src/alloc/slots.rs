@@ -3,7 +3,7 @@
 //! Invariants:
 //! - S1. A slot is taken, free or fresh. Fresh slots lie beyond the cursor: in later lanes of the current run of frames, or in later runs.
 //! - S2. `free` holds exactly the frames that have a free slot (not taken, not fresh).
-//! - S3. Lane l is populated and tracked for exactly the frames below `lane_frames[l]`; a slot is handed out only there.
+//! - S3. Lane l is mapped and tracked for exactly the frames below `lane_frames[l]`; a slot is handed out only there.
 //! - S4. taken + free + fresh slots below the end of the current run == slots of these frames (see [`SlotZone::check`]).
 //!
 //! Fresh slots are handed out by runs of frames: all frames of a run through lane 1, then all through lane 2, and so on. Sequential
@@ -146,7 +146,7 @@ impl SlotZone {
         let lane = LaneIndex(slot.0 + 1);
         let frames = self.cursor.first..self.cursor.end;
         let range = lane_range(self.mapping.number(), lane, frames.clone());
-        self.mapping.populate(range.clone())?;
+        self.mapping.map_backed(range.clone());
         self.track(tracker, lane, range, frames.end)?;
         self.cursor.slot += 1;
         let start = into.len();
@@ -183,30 +183,23 @@ impl SlotZone {
         self.taken.iter().map(|w| u64::from(w.count_ones())).sum()
     }
 
-    /// Returns the memory of frames without a taken slot to the operating system, in stretches of at least `frames_min`.
-    /// Returns the bytes freed.
-    ///
-    /// # Errors
-    /// If the operating system refuses; the frames stay usable.
-    pub fn punch_empty(&mut self, frames_min: u32) -> Result<u64> {
-        if self.emptied.is_empty() {
-            return Ok(0);
-        }
-        let mut bytes = 0;
+    /// Returns the memory of frames without a taken slot to the operating system, in stretches of at least `frames_min`. Best effort: what it does not
+    /// take stays with the heap, free.
+    pub fn punch_empty(&mut self, frames_min: u32) {
         let mut next = FrameIndex(0);
         while let Some(first) = self.emptied.next_at_or_after(next) {
+            if self.taken_words(first).iter().any(|w| *w != 0) {
+                self.emptied.remove(first);
+            }
             let stretch = self.empty_stretch(first);
             next = FrameIndex(stretch.end.max(first.0 + 1));
-            for frame in stretch.clone() {
-                self.emptied.remove(FrameIndex(frame));
-            }
+            // Shorter stretches wait for their neighbours.
             if stretch.len() >= frames_min as usize {
                 let (at, len) = (u64::from(stretch.start) * PAGE as u64, stretch.len() as u64 * PAGE as u64);
-                self.mapping.punch(at, len)?;
-                bytes += len;
+                let _ = self.mapping.punch(at, len);
+                stretch.for_each(|frame| self.emptied.remove(FrameIndex(frame)));
             }
         }
-        Ok(bytes)
     }
 
     /// Bytes of memory that the bookkeeping of this zone takes.

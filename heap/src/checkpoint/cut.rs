@@ -12,7 +12,9 @@ use super::ticket::{CutReport, Pending};
 use crate::alloc::{Allocator, CLASSES, Cache, Class, FrameDelta, RunChange, RunZone, Seat, SlotZone};
 use crate::arena::{locate, page_address};
 use crate::base::sync::{Mutex, lock};
-use crate::base::{Epoch, FrameIndex, PAGE, PAGE_SHIFT, Result, SlotIndex, SlotMask, ZONE_SHIFT, ZoneKind};
+use crate::base::{
+    Epoch, Error, ErrorKind, FrameIndex, PAGE, PAGE_SHIFT, Result, SlotIndex, SlotMask, ZONE_SHIFT, ZoneKind,
+};
 use crate::durable::{Addressing, Catalog, Item, Record, RecordBuilder};
 use crate::sys;
 use std::ops::Range;
@@ -34,30 +36,56 @@ pub struct CutState {
     pub epoch: Epoch,
     /// The outcome of that cut.
     pub last: Option<Arc<Pending>>,
-    /// As of the last cut.
-    pub live: Live,
+    /// Objects in slots, as of the last cut. Those in page runs are counted by their zones.
+    slots: Live,
     recorded_zones: usize,
+    /// What was owed has been put back, and not been handed to the writer again.
+    pub owes: bool,
+    /// A cut began and did not end: it panicked, and nobody knows what it had settled.
+    begun: bool,
 }
 
 impl CutState {
     /// The state after the recovery of `catalog` as of `epoch`.
     pub fn recover(epoch: Epoch, catalog: &Catalog) -> Self {
-        let mut live = Live::default();
+        let mut slots = Live::default();
         for zone in &catalog.zones {
-            let (objects, bytes) = match zone.kind {
-                ZoneKind::Slots(layout) => {
-                    let objects = zone.allocated.iter().map(|w| u64::from(w.count_ones())).sum::<u64>();
-                    (objects, objects * layout.slot_bytes() as u64)
-                }
-                ZoneKind::Runs => {
-                    let pages = zone.runs.values().map(|pages| u64::from(*pages)).sum::<u64>();
-                    (zone.runs.len() as u64, pages * PAGE as u64)
-                }
-            };
-            live.objects += objects;
-            live.bytes += bytes;
+            if let ZoneKind::Slots(layout) = zone.kind {
+                let objects = zone.allocated.iter().map(|w| u64::from(w.count_ones())).sum::<u64>();
+                slots.objects += objects;
+                slots.bytes += objects * layout.slot_bytes() as u64;
+            }
         }
-        Self { epoch, last: None, live, recorded_zones: catalog.zones.len() }
+        Self { epoch, last: None, slots, recorded_zones: catalog.zones.len(), owes: false, begun: false }
+    }
+
+    /// All live objects as of the last cut, if no thread is inside a section; about now, otherwise.
+    pub fn live(&self, allocator: &Allocator) -> Live {
+        let mut live = self.slots;
+        allocator.with_runs(|zones| {
+            for (runs, pages) in zones.iter().map(RunZone::live) {
+                live.objects += runs;
+                live.bytes += pages * PAGE as u64;
+            }
+        });
+        live
+    }
+
+    /// Marks the begin of a checkpoint. [`CutState::end`] must follow.
+    ///
+    /// # Errors
+    /// `Poisoned` if it did not follow the last time: what that cut had taken note of would be missing from this one.
+    pub fn begin(&mut self) -> Result<()> {
+        if std::mem::replace(&mut self.begun, true) {
+            let what = "a checkpoint panicked; nothing later can be made durable until the heap is opened again";
+            return Err(Error::new(ErrorKind::Poisoned, what));
+        }
+        Ok(())
+    }
+
+    /// Marks the end of a checkpoint, whether or not it succeeded.
+    pub fn end(&mut self) {
+        self.begun = false;
     }
 
     /// Stops the world, records what was modified since the last cut into `buffer`, and lets the world go on. The record is empty if nothing was.
@@ -76,10 +104,10 @@ impl CutState {
         let drained = Instant::now();
         settle_caches(&mut stopped, allocator);
         let seats = allocator.seats();
-        let written = scan(allocator, &seats)?;
+        scan(allocator, &seats)?;
         let scanned = Instant::now();
 
-        let mut cut = Cut { builder: RecordBuilder::new(buffer), report: CutReport::default(), live: self.live };
+        let mut cut = Cut { builder: RecordBuilder::new(buffer), report: CutReport::default(), slots: self.slots };
         for (seat, index) in seats.iter().zip(0..).skip(self.recorded_zones) {
             cut.builder.zone(crate::base::ZoneIndex(index), seat.number, seat.kind);
         }
@@ -87,19 +115,19 @@ impl CutState {
         if let Some(entries) = lock(roots).take_changed() {
             cut.builder.roots(&entries);
         }
-        for (seat, written) in seats.iter().zip(written) {
+        for seat in &seats {
             match seat.kind {
                 ZoneKind::Slots(layout) => {
                     let class = Class::with_layout(layout).expect("a seat's layout is that of a class");
                     allocator
                         .with_slots(class, |zones| cut.record_slots(&mut zones[seat.position], allocator.addressing()));
                 }
-                ZoneKind::Runs => allocator.with_runs(|zones| cut.record_runs(&mut zones[seat.position], &written)),
+                ZoneKind::Runs => allocator.with_runs(|zones| cut.record_runs(&mut zones[seat.position])),
             }
         }
         drop(stopped);
 
-        self.live = cut.live;
+        self.slots = cut.slots;
         cut.report.drain_ns = (drained - start).as_nanos() as u64;
         cut.report.scan_ns = (scanned - drained).as_nanos() as u64;
         cut.report.copy_ns = scanned.elapsed().as_nanos() as u64;
@@ -112,6 +140,7 @@ impl CutState {
     /// # Errors
     /// None in practice: the records were built by this process.
     pub fn owe(&mut self, records: &[Record], allocator: &Allocator, roots: &Mutex<RootTable>) -> Result<()> {
+        self.owes |= !records.is_empty();
         let seats = allocator.seats();
         // Newest first, because the oldest knows the durable state that run changes are relative to.
         for record in records.iter().rev() {
@@ -186,26 +215,18 @@ fn settle_caches(stopped: &mut Stopped<'_>, allocator: &Allocator) {
     });
 }
 
-/// Harvests every zone: slots into their ledgers, pages of runs into the result, by zone.
-fn scan(allocator: &Allocator, seats: &[Seat]) -> Result<Vec<Vec<Range<u64>>>> {
-    let mut written = Vec::with_capacity(seats.len());
+/// Harvests every zone into its own bookkeeping.
+fn scan(allocator: &Allocator, seats: &[Seat]) -> Result<()> {
     for seat in seats {
-        let mut pages = Vec::new();
         match seat.kind {
             ZoneKind::Slots(layout) => {
                 let class = Class::with_layout(layout).expect("a seat's layout is that of a class");
                 allocator.with_slots(class, |zones| scan_slots(allocator, &mut zones[seat.position]))?;
             }
-            ZoneKind::Runs => {
-                let tracked = allocator.with_runs(|zones| zones[seat.position].tracked());
-                if !tracked.is_empty() {
-                    allocator.tracker().harvest(tracked, &mut |range| pages.push(range))?;
-                }
-            }
+            ZoneKind::Runs => allocator.with_runs(|zones| zones[seat.position].harvest(allocator.tracker()))?,
         }
-        written.push(pages);
     }
-    Ok(written)
+    Ok(())
 }
 
 fn scan_slots(allocator: &Allocator, zone: &mut SlotZone) -> Result<()> {
@@ -248,7 +269,7 @@ fn prefetch(zone: &SlotZone, frame: FrameIndex, slots: &SlotMask) {
 struct Cut {
     builder: RecordBuilder,
     report: CutReport,
-    live: Live,
+    slots: Live,
 }
 
 impl Cut {
@@ -276,8 +297,8 @@ impl Cut {
         self.report.objects_modified += slots;
         self.report.bytes_modified += slots * layout.slot_bytes() as u64;
         self.report.page_bytes += if slots > 0 { PAGE as u64 } else { 0 };
-        self.live.objects = self.live.objects.strict_add_signed(delta.live_change);
-        self.live.bytes = self.live.bytes.strict_add_signed(delta.live_change * layout.slot_bytes() as i64);
+        self.slots.objects = self.slots.objects.strict_add_signed(delta.live_change);
+        self.slots.bytes = self.slots.bytes.strict_add_signed(delta.live_change * layout.slot_bytes() as i64);
         let bytes = sys::ptr(page_address(zone.mapping.number(), frame));
         let allocated = delta.allocated.as_ref();
         // SAFETY: the frame lies below the zone's high-water mark, where the dense lane is mapped readable. The world is stopped:
@@ -291,22 +312,14 @@ impl Cut {
         }
     }
 
-    fn record_runs(&mut self, zone: &mut RunZone, written: &[Range<u64>]) {
-        let written = zone.written_pages(written);
+    fn record_runs(&mut self, zone: &mut RunZone) {
+        let written = zone.take_written();
         let (changes, fresh) = zone.settle();
         for change in changes {
-            let (run, pages, sign) = match change {
-                RunChange::Freed(first, pages) => {
-                    self.builder.run_freed(zone.index, first, pages);
-                    (1, pages, -1)
-                }
-                RunChange::Allocated(first, pages) => {
-                    self.builder.run_allocated(zone.index, first, pages);
-                    (1, pages, 1)
-                }
-            };
-            self.live.objects = self.live.objects.strict_add_signed(sign * run);
-            self.live.bytes = self.live.bytes.strict_add_signed(sign * i64::from(pages) * PAGE as i64);
+            match change {
+                RunChange::Freed(first, pages) => self.builder.run_freed(zone.index, first, pages),
+                RunChange::Allocated(first, pages) => self.builder.run_allocated(zone.index, first, pages),
+            }
         }
         for pages in written.into_iter().chain(fresh) {
             self.record_pages(zone, pages);

@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - T1. A [`Member`]'s cache is touched by its own thread inside a section, or by a cut while the gate is closed; never by both (G1).
-//! - T2. A thread that ends leaves its member behind as `abandoned`; the next cut gives its cache back, or the next new thread takes it over.
+//! - T2. A thread that ends outside a section leaves its member behind as `abandoned`; the next cut gives its cache back, or the next new thread takes it over.
 
 use super::gate::{Closed, Gate, Turnstile};
 use crate::alloc::Cache;
@@ -17,7 +17,7 @@ pub struct Member {
     turnstile: Turnstile,
     cache: UnsafeCell<Cache>,
     /// How many sections of this thread are nested. Used by the thread alone.
-    depth: Cell<u32>,
+    depth: Cell<u64>,
     abandoned: AtomicBool,
 }
 
@@ -116,7 +116,8 @@ impl Threads {
 
     #[cold]
     fn mine_slow(&self) -> &Member {
-        let member: *const Member = MINE.with_borrow_mut(|mine| {
+        let known = MINE.try_with(|mine| {
+            let mut mine = mine.borrow_mut();
             mine.0.retain(|(_, member)| Arc::strong_count(member) > 1);
             let known = mine.0.iter().find(|(serial, _)| *serial == self.serial);
             let member = known.map(|(_, member)| member.clone()).unwrap_or_else(|| {
@@ -126,9 +127,11 @@ impl Threads {
             });
             Arc::as_ptr(&member)
         });
+        // In a thread-local destructor the table may be gone. The registry alone then holds the member, and nobody will abandon it.
+        let member = known.unwrap_or_else(|_| Arc::as_ptr(&self.join()));
         LAST.set((self.serial, member));
-        // SAFETY: `MINE` and the registry of `self` hold the member; it outlives this borrow of `self`, because the registry drops it only at a cut after
-        // this thread has ended.
+        // SAFETY: the registry of `self` holds the member; it outlives this borrow of `self`, because the registry drops only abandoned members, and only
+        // the end of this thread's table, which also clears `LAST`, abandons it.
         unsafe { &*member }
     }
 
@@ -174,7 +177,8 @@ struct Mine(Vec<(u64, Arc<Member>)>);
 impl Drop for Mine {
     fn drop(&mut self) {
         let _ = LAST.try_with(|last| last.set((0, std::ptr::null())));
-        for (_, member) in &self.0 {
+        // One that is inside a section (leaked, or held by a thread-local value that is dropped later) stays this thread's for ever.
+        for (_, member) in self.0.iter().filter(|(_, member)| member.depth.get() == 0) {
             // Release: whoever sees the flag sees the cache as this thread left it.
             member.abandoned.store(true, Ordering::Release);
         }

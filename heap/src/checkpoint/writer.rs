@@ -6,13 +6,16 @@
 
 use super::ticket::Pending;
 use crate::base::{Epoch, Error, Result};
-use crate::durable::{LogStore, Record, StoreStats};
+use crate::durable::{LogStore, Record, StoreMeter, StoreStats};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 /// Cuts that may wait for the disk; a further one waits before it stops the world. Bounds the staging memory.
 const QUEUE_MAX: usize = 2;
+
+/// Buffers up to this size are kept as they are.
+const BUFFER_KEPT_BYTES: usize = 4 << 20;
 
 /// A cut on its way to the disk.
 pub struct Job {
@@ -28,6 +31,7 @@ pub struct Job {
 pub struct Writer {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Option<LogStore>>>,
+    meter: StoreMeter,
 }
 
 struct Shared {
@@ -42,7 +46,6 @@ struct State {
     owed: Vec<Record>,
     /// Buffers to encode the next records in; their memory is warm.
     buffers: Vec<Vec<u8>>,
-    stats: StoreStats,
     stop: bool,
 }
 
@@ -52,21 +55,15 @@ impl Writer {
     /// # Errors
     /// If the operating system has no thread to give.
     pub fn start(store: LogStore) -> Result<Self> {
-        let state = State {
-            queue: VecDeque::new(),
-            broken: None,
-            owed: Vec::new(),
-            buffers: Vec::new(),
-            stats: store.stats(),
-            stop: false,
-        };
+        let state = State { queue: VecDeque::new(), broken: None, owed: Vec::new(), buffers: Vec::new(), stop: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), moved: Condvar::new() });
         let for_thread = shared.clone();
+        let meter = store.meter();
         let thread = std::thread::Builder::new()
             .name("strewn-writer".into())
             .spawn(move || for_thread.run(store))
             .map_err(|e| Error::os("start the writer thread", e))?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, thread: Some(thread), meter })
     }
 
     /// Waits for room in the queue, and takes what the cut about to be made needs: the records owed, and a buffer.
@@ -90,14 +87,14 @@ impl Writer {
         self.shared.moved.notify_all();
     }
 
-    /// Gives back a buffer that was not needed.
-    pub fn recycle(&self, buffer: Vec<u8>) {
-        self.shared.lock().buffers.push(buffer);
+    /// Gives back the buffer of a record that is not to be written.
+    pub fn recycle(&self, record: Record) {
+        self.shared.lock().keep_buffer(record);
     }
 
     /// What the store has written so far.
     pub fn stats(&self) -> StoreStats {
-        self.shared.lock().stats
+        self.meter.stats()
     }
 
     /// Waits until everything handed over is durable or has failed, and ends the thread. Returns the store.
@@ -142,10 +139,9 @@ impl Shared {
             self.moved.notify_all();
             let result = store.append(job.epoch, &mut job.record);
             state = self.lock();
-            state.stats = store.stats();
             match result {
                 Ok(_) => {
-                    state.buffers.push(job.record.into_buffer());
+                    state.keep_buffer(job.record);
                     job.pending.resolve(Ok(job.epoch));
                 }
                 Err(e) => state.fail_all(job, &e),
@@ -164,6 +160,18 @@ impl Shared {
 }
 
 impl State {
+    /// Keeps the buffer for the next record. One much larger than its record shrinks by half, so that one large checkpoint does not hold
+    /// memory for ever.
+    fn keep_buffer(&mut self, record: Record) {
+        let used = record.payload_len();
+        let mut buffer = record.into_buffer();
+        if buffer.capacity() > BUFFER_KEPT_BYTES && used < buffer.capacity() / 4 {
+            buffer.truncate(0);
+            buffer.shrink_to(buffer.capacity() / 2);
+        }
+        self.buffers.push(buffer);
+    }
+
     /// Fails `job` and everything behind it, and tells the next cut (W1, W2).
     fn fail_all(&mut self, job: Job, e: &Error) {
         self.broken = Some(e.clone());

@@ -56,5 +56,5 @@ pub use catalog::{Catalog, ZoneCatalog};
 pub use items::Item;
 pub use record::{Record, RecordBuilder, RootEntry};
 pub use recover::Recovered;
-pub use store::{LogStore, StoreOptions, StoreStats};
+pub use store::{LogStore, StoreMeter, StoreOptions, StoreStats};
 pub use superblock::Addressing;

@@ -92,8 +92,9 @@ use super::mem as platform;
 
 #[cfg(not(any(miri, strewn_twin)))]
 mod platform {
-    use super::super::format::names;
-    use super::{Storage, StorageFile};
+    use super::super::format::{SUPERBLOCK_BYTES, names};
+    use super::super::superblock::Superblock;
+    use super::{Storage, StorageFile, read_up_to};
     use crate::base::{Error, ErrorKind, Result};
     use crate::sys::fs::{self, Dir, File, NewDir};
     use crate::sys::lock::DirLock;
@@ -125,7 +126,11 @@ mod platform {
         let path = &absolute(path)?;
         let superblock = path.join(names::SUPERBLOCK);
         match File::open(&superblock) {
-            Ok(Some(_)) => {}
+            // Before the lock, which leaves a file: a directory that is no heap stays as it is. Other damage is told once it is ours.
+            Ok(Some(file)) => match Superblock::pick(&superblock, &read_up_to(&file, 2 * SUPERBLOCK_BYTES as u64)?) {
+                Err(e) if e.kind() == ErrorKind::NotAHeap => return Err(e),
+                _ => {}
+            },
             Ok(None) if fs::is_dir(path)? => {
                 return Err(Error::new(
                     ErrorKind::NotAHeap,

@@ -67,6 +67,25 @@ pub struct StoreStats {
     pub folds: u64,
 }
 
+/// Reads what a store has written, from any thread.
+pub struct StoreMeter(Arc<Shared>);
+
+impl StoreMeter {
+    /// What was written since the store was opened.
+    pub fn stats(&self) -> StoreStats {
+        // Relaxed: statistics, see `Counters`.
+        let counters = &self.0.counters;
+        StoreStats {
+            log_bytes: counters.log_bytes.load(Ordering::Relaxed),
+            image_bytes: counters.image_bytes.load(Ordering::Relaxed),
+            meta_bytes: counters.meta_bytes.load(Ordering::Relaxed),
+            superblock_bytes: counters.superblock_bytes.load(Ordering::Relaxed),
+            syncs: counters.syncs.load(Ordering::Relaxed),
+            folds: counters.folds.load(Ordering::Relaxed),
+        }
+    }
+}
+
 /// A heap's durable state, open and locked.
 pub struct LogStore {
     shared: Arc<Shared>,
@@ -106,7 +125,9 @@ impl LogStore {
 
     fn created(storage: Arc<dyn Storage>) -> Result<Self> {
         let (mut store, _) = Self::open_in(storage)?;
-        store.load(&mut |_, _, _| Ok(()))?;
+        // Built and synced a moment ago by this process: nothing to load, nothing to make durable again.
+        store.recovery = None;
+        store.log.prepare(&*store.shared.storage)?;
         Ok(store)
     }
 
@@ -179,16 +200,12 @@ impl LogStore {
 
     /// What was written since the store was opened.
     pub fn stats(&self) -> StoreStats {
-        // Relaxed: statistics, see `Counters`.
-        let counters = &self.shared.counters;
-        StoreStats {
-            log_bytes: counters.log_bytes.load(Ordering::Relaxed),
-            image_bytes: counters.image_bytes.load(Ordering::Relaxed),
-            meta_bytes: counters.meta_bytes.load(Ordering::Relaxed),
-            superblock_bytes: counters.superblock_bytes.load(Ordering::Relaxed),
-            syncs: counters.syncs.load(Ordering::Relaxed),
-            folds: counters.folds.load(Ordering::Relaxed),
-        }
+        self.meter().stats()
+    }
+
+    /// What tells [`stats`](Self::stats) also while the store is busy elsewhere.
+    pub fn meter(&self) -> StoreMeter {
+        StoreMeter(self.shared.clone())
     }
 
     /// Folds everything into the image, so that the log is empty, and closes the store. If it fails, what was

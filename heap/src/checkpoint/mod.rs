@@ -7,6 +7,9 @@ mod threads;
 mod ticket;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use cut::{CutState, Live};
 pub use roots::{RootTable, RootType};
 pub use threads::{Member, Threads};

@@ -215,4 +215,46 @@ mod tests {
         assert_eq!(seen, [false, true]);
         threads.stop().visit_and_retire_caches(|_, abandoned| assert!(!abandoned));
     }
+
+    #[test]
+    fn a_leaked_section_is_never_another_threads() {
+        let threads = Arc::new(Threads::new());
+        let theirs = threads.clone();
+        let leaker = std::thread::spawn(move || {
+            theirs.enter();
+        });
+        leaker.join().unwrap();
+        let theirs = threads.clone();
+        let fresh = std::thread::spawn(move || {
+            assert!(!theirs.is_inside(), "took over the section of a thread that ended");
+            let member = theirs.enter();
+            theirs.leave(member);
+        });
+        fresh.join().unwrap();
+        assert_eq!(lock(&threads.members).len(), 2);
+    }
+
+    #[test]
+    fn sections_work_in_thread_local_destructors() {
+        struct Late(Arc<Threads>, std::sync::mpsc::Sender<()>);
+        impl Drop for Late {
+            fn drop(&mut self) {
+                let member = self.0.enter();
+                self.0.leave(member);
+                self.1.send(()).unwrap();
+            }
+        }
+        thread_local!(static LATE: RefCell<Option<Late>> = const { RefCell::new(None) });
+        let threads = Arc::new(Threads::new());
+        let (done, finished) = std::sync::mpsc::channel();
+        let theirs = threads.clone();
+        let thread = std::thread::spawn(move || {
+            // Registered before the table, so dropped after it.
+            LATE.with_borrow_mut(|late| *late = Some(Late(theirs.clone(), done)));
+            let member = theirs.enter();
+            theirs.leave(member);
+        });
+        thread.join().unwrap();
+        finished.recv().unwrap();
+    }
 }

@@ -37,6 +37,8 @@ use std::{
 
 pub use super::pages::ptr;
 
+/// What a fault on a page that is in memory maps around it, by the kernel's default.
+const FAULT_AROUND_BYTES: u64 = 64 << 10;
 /// Bytes of address space that a zone takes.
 const WINDOW_BYTES: u64 = 1 << ZONE_SHIFT;
 /// Bytes populated by one call, so that signals which interrupt it cannot keep it from progress.
@@ -206,7 +208,7 @@ impl ZoneMapping {
                 Ok(()) => start = end,
                 Err(e) => match e.raw_os_error() {
                     Some(libc::EINTR | libc::EAGAIN) => (),
-                    Some(libc::EINVAL) => return self.touch(start..range.end),
+                    Some(libc::EINVAL) => return self.touch(start..range.end, PAGE as u64),
                     _ => return Err(e),
                 },
             }
@@ -214,28 +216,28 @@ impl ZoneMapping {
         Ok(())
     }
 
-    /// What `populate` does on Linux before 5.14.
-    fn touch(&self, range: Range<u64>) -> Result<()> {
-        for addr in range.step_by(PAGE) {
-            // SAFETY: `check_addresses` has found the address within a window that stays mapped while `self` lives; the
-            // caller keeps to the lanes. Every byte of a memfd is initialised; volatile, because mutators may write it.
-            unsafe { ptr(addr).read_volatile() };
-        }
-        Ok(())
+    /// Maps `range` (addresses in lanes of this zone), whose memory is there already, so that neither reading nor writing it faults: one read every
+    /// 64 KiB, and the kernel maps the pages around it (fault-around). Costs half as much as [`populate`](Self::populate). Where the kernel's
+    /// fault-around is smaller, the other pages fault when they are written, and nothing else changes.
+    ///
+    /// # Errors
+    /// In a forked child, or if the range is not in this zone.
+    pub fn map_backed(&self, range: Range<u64>) -> Result<()> {
+        same_process(self.arena.generation)?;
+        self.check_addresses(&range)?;
+        self.touch(range, FAULT_AROUND_BYTES)
     }
 
-    /// Maps `range`, whose memory is there already, so that neither reading nor writing it faults: one read every 64 KiB, and the kernel maps the
-    /// pages around it (fault-around). Costs half as much as [`populate`](Self::populate). Where the kernel's fault-around is smaller, the other pages fault
-    /// when they are written, and nothing else changes.
-    pub fn map_backed(&self, range: Range<u64>) {
-        const FAULT_AROUND: u64 = 64 << 10;
+    /// Reads at the start of `range`, and then at each multiple of `step`. With steps of a page, what `populate` does on Linux before 5.14.
+    fn touch(&self, range: Range<u64>, step: u64) -> Result<()> {
         let mut at = range.start;
         while at < range.end {
-            // SAFETY: the address is within this mapping, readable, and has memory behind it by the contract, so that the read cannot raise SIGBUS; it is
-            // volatile, so that it happens, and its value goes nowhere, so that a racing write is of no consequence.
+            // SAFETY: `check_addresses` has found the address within a window that stays mapped while `self` lives; the
+            // caller keeps to the lanes. Every byte of a memfd is initialised; volatile, because mutators may write it.
             unsafe { ptr(at).read_volatile() };
-            at = (at + 1).next_multiple_of(FAULT_AROUND);
+            at = (at + 1).next_multiple_of(step);
         }
+        Ok(())
     }
 
     /// Reads the zone's bytes from `byte` on.

@@ -1,7 +1,7 @@
 //! [`Heap`]: the public face of an open heap.
 
+use crate::base::Result;
 use crate::base::sync::lock;
-use crate::base::{Error, ErrorKind, Result};
 use crate::checkpoint::{CutReport, Ticket};
 use crate::engine::Engine;
 use crate::options::HeapOptions;
@@ -69,6 +69,12 @@ impl Heap {
     /// Begins a section: objects are allocated, read and written inside one, and no checkpoint shows half of it. Sections of one thread nest. Blocks
     /// while a checkpoint makes its cut. Keep sections short: a cut waits for them.
     ///
+    /// Inside a section, wait for nothing that another thread does in a section (a lock that it holds, its end, another heap's checkpoint): while a cut
+    /// waits for yours, it cannot enter its own. Nest sections of two heaps in one order only.
+    ///
+    /// A panic that unwinds out of a section ends it like any other end: what was done by then is in the next checkpoint. If that is half of
+    /// something, catch the panic inside, or end the process: it comes back as of the last checkpoint.
+    ///
     /// # Panics
     /// In a forked child; see [`Heap::try_enter`].
     #[inline]
@@ -113,7 +119,7 @@ impl Heap {
     /// # Errors
     /// If the operating system has no thread to give.
     pub fn checkpoint_every(&self, interval: Duration) -> Result<Ticker<'_>> {
-        Ticker::start(self.engine.clone(), interval)
+        Ticker::start(&self.engine, interval)
     }
 
     /// The names of all roots.
@@ -153,10 +159,15 @@ impl Heap {
     /// As for [`Heap::checkpoint`], and what folding reports. The heap is closed all the same, and can be opened as of its last durable checkpoint.
     pub fn close(self) -> Result<Stats> {
         let last = self.checkpoint();
-        let engine = Arc::try_unwrap(self.engine).map_err(|engine| {
-            let what = format!("{}: a ticker that was leaked keeps the heap open", engine.path().display());
-            Error::new(ErrorKind::Locked, what)
-        })?;
+        // A ticker that was stopped inside a section, or leaked, holds the engine for as long as its last checkpoint takes.
+        let mut shared = self.engine;
+        let engine = loop {
+            match Arc::try_unwrap(shared) {
+                Ok(engine) => break engine,
+                Err(still) => shared = still,
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        };
         let closed = engine.close();
         last.and(closed)
     }

@@ -49,7 +49,8 @@ impl<'h> Section<'h> {
         self.free_address(self.engine.allocator.address_of(object.as_ptr()));
     }
 
-    /// How many bytes may be used at `object`: at least what was asked for. `None` if no object of this heap starts there.
+    /// How many bytes may be used at `object`: at least what was asked for. `None` if no object of this heap can start there; that the object is
+    /// allocated is the caller's knowledge.
     pub fn usable_bytes(&self, object: NonNull<u8>) -> Option<usize> {
         self.engine.allocator.usable_bytes(self.engine.allocator.address_of(object.as_ptr()))
     }

@@ -1,9 +1,9 @@
 //! [`Ticker`]: checkpoints at a steady pace.
 
-use crate::base::{Error, Result};
+use crate::base::{Error, ErrorKind, Result};
 use crate::engine::Engine;
 use std::marker::PhantomData;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 #[must_use = "a ticker stops when it is dropped"]
 pub struct Ticker<'h> {
     shared: Arc<Shared>,
+    engine: Weak<Engine>,
     thread: Option<JoinHandle<()>>,
     _heap: PhantomData<&'h Engine>,
 }
@@ -28,14 +29,17 @@ struct State {
 }
 
 impl Ticker<'_> {
-    pub(crate) fn start(engine: Arc<Engine>, interval: Duration) -> Result<Self> {
+    pub(crate) fn start(engine: &Arc<Engine>, interval: Duration) -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let for_thread = shared.clone();
+        // Weak, so that a leaked ticker does not keep the heap open.
+        let engine = Arc::downgrade(engine);
+        let theirs = engine.clone();
         let thread = std::thread::Builder::new()
             .name("strewn-ticker".into())
-            .spawn(move || for_thread.run(&engine, interval))
+            .spawn(move || for_thread.run(&theirs, interval))
             .map_err(|e| Error::os("start the ticker thread", e))?;
-        Ok(Self { shared, thread: Some(thread), _heap: PhantomData })
+        Ok(Self { shared, engine, thread: Some(thread), _heap: PhantomData })
     }
 
     /// The first failure since the start or the last call, if any checkpoint failed.
@@ -43,7 +47,7 @@ impl Ticker<'_> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).failure.take()
     }
 
-    /// Stops. Blocks while a checkpoint is being made.
+    /// Stops. Blocks while a checkpoint is being made, except inside a section, which that checkpoint may be waiting for: then it ends by itself.
     ///
     /// # Errors
     /// The first failure that [`Ticker::take_failure`] was not asked for.
@@ -55,9 +59,12 @@ impl Ticker<'_> {
     fn end(&mut self) {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).stop = true;
         self.shared.stopped.notify_all();
-        if let Some(thread) = self.thread.take() {
-            // A panic of the ticker was reported on its own thread.
-            let _ = thread.join();
+        if self.engine.upgrade().is_some_and(|engine| engine.threads.is_inside()) {
+            return;
+        }
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            let e = Error::new(ErrorKind::Poisoned, "a checkpoint panicked on the ticker's thread");
+            self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).failure.get_or_insert(e);
         }
     }
 }
@@ -69,23 +76,26 @@ impl Drop for Ticker<'_> {
 }
 
 impl Shared {
-    fn run(&self, engine: &Engine, interval: Duration) {
-        let mut next = Instant::now() + interval;
+    fn run(&self, engine: &Weak<Engine>, interval: Duration) {
+        let later = |when: Instant| when.checked_add(interval);
+        let mut next = later(Instant::now());
         while self.sleep_until(next) {
+            let Some(engine) = engine.upgrade() else { return };
             let outcome = engine.checkpoint().and_then(|ticket| ticket.wait());
             if let Err(e) = outcome {
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
                 state.failure.get_or_insert(e);
             }
-            next = (next + interval).max(Instant::now());
+            drop(engine);
+            next = next.and_then(later).map(|next| next.max(Instant::now()));
         }
     }
 
-    /// False when the ticker is to stop.
-    fn sleep_until(&self, when: Instant) -> bool {
+    /// False when the ticker is to stop. `None` is beyond the end of time.
+    fn sleep_until(&self, when: Option<Instant>) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         while !state.stop {
-            let left = when.saturating_duration_since(Instant::now());
+            let left = when.map_or(Duration::MAX, |when| when.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 return true;
             }

@@ -2,7 +2,7 @@
 //!
 //! Invariants, each of which every checkpoint must show:
 //! - B1. Every object holds its own address, its kind, and a checksum of all its words.
-//! - B2. The balances of all accounts add up to [`TOTAL`]: a transfer writes two objects in one section.
+//! - B2. The balances of all accounts add up to `TOTAL`: a transfer writes two objects in one section.
 //! - B3. An anchor holds the count of the nodes in its list and the sum of their sequence numbers.
 //! - B4. The root, the generation object, accounts, anchors and nodes are all that is live: nothing leaks, nothing is lost.
 

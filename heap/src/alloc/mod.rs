@@ -28,7 +28,7 @@ pub use ledger::FrameDelta;
 pub use runs::{RunChange, RunZone};
 pub use slots::SlotZone;
 
-use crate::arena::{claim_zone, locate, map_exactly};
+use crate::arena::{claim_zone, locate, map_exactly, slot_address};
 use crate::base::sync::{Mutex, lock};
 use crate::base::{END_ZONE, Error, ErrorKind, PAGE, Result, ZONE_PAGES, ZONE_SHIFT, ZoneIndex, ZoneKind, ZoneNumber};
 use crate::durable::{Addressing, Catalog};
@@ -153,21 +153,35 @@ impl Allocator {
         }
     }
 
-    /// How many bytes the object at `addr` may use: the whole slot, or all pages of the run. `None` if nothing of this heap starts there.
+    /// How many bytes the object at `addr` may use: the whole slot, or all pages of the run. `None` if no object can start there. Whether a slot is
+    /// allocated is not looked up.
     pub fn usable_bytes(&self, addr: u64) -> Option<usize> {
+        let number = ZoneNumber((addr >> ZONE_SHIFT) as u16);
         match self.owner(addr)? {
             RUNS => {
-                let number = ZoneNumber((addr >> ZONE_SHIFT) as u16);
                 let zones = lock(&self.runs);
                 let zone = zones.iter().find(|zone| zone.mapping.number() == number)?;
-                Some(zone.pages_at(addr)? as usize * PAGE)
+                let pages = zone.pages_at(addr).filter(|_| addr.is_multiple_of(PAGE as u64))?;
+                Some(pages as usize * PAGE)
             }
             class => {
                 let layout = Class::from_index(usize::from(class)).layout();
                 let spot = locate(layout, addr);
-                (addr as usize % PAGE == layout.byte_of(spot.slot)).then_some(layout.slot_bytes())
+                let exists = spot.slot.0 < layout.slots() && slot_address(number, layout, self.how, spot) == addr;
+                exists.then_some(layout.slot_bytes())
             }
         }
+    }
+
+    /// Whether `addr` is that of an allocated object of at least `bytes` bytes, as of the last cut or recovery, if no thread is inside a section.
+    pub fn holds(&self, addr: u64, bytes: usize) -> bool {
+        let taken = || {
+            let class = Class::from_index(usize::from(self.owner(addr).filter(|owner| *owner != RUNS)?));
+            let number = ZoneNumber((addr >> ZONE_SHIFT) as u16);
+            let zones = lock(&self.slots[class.index()]);
+            zones.iter().find(|zone| zone.mapping.number() == number).map(|zone| zone.is_taken(addr))
+        };
+        self.usable_bytes(addr).is_some_and(|usable| usable >= bytes) && taken().unwrap_or(true)
     }
 
     /// Whether `addr` lies in a zone of this heap.
@@ -194,7 +208,7 @@ impl Allocator {
                     ZoneKind::Slots(layout) => {
                         let spot = locate(layout, base + offset);
                         let within = offset as usize % PAGE - layout.byte_of(spot.slot);
-                        crate::arena::slot_address(seat.number, layout, self.how, spot) + within as u64
+                        slot_address(seat.number, layout, self.how, spot) + within as u64
                     }
                     ZoneKind::Runs => base + offset,
                 };

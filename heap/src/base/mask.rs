@@ -45,6 +45,12 @@ impl SlotMask {
         self.words[slot.index() / 64] |= 1 << (slot.index() % 64);
     }
 
+    /// Whether `slot` is in the set.
+    #[inline]
+    pub fn contains(&self, slot: SlotIndex) -> bool {
+        self.words[slot.index() / 64] & (1 << (slot.index() % 64)) != 0
+    }
+
     /// Whether the set is empty.
     #[inline]
     pub fn is_empty(&self) -> bool {

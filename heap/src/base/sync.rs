@@ -15,8 +15,8 @@ pub use loom::sync::{
 
 /// Locks `mutex`, also when a thread panicked while it held the lock.
 ///
-/// Every structure behind a lock of this crate is whole at each point that can panic, so the poison
-/// flag of std says nothing that matters here.
+/// Where a panic can leave a structure behind a lock half-done, that structure says so itself (`CutState::begin`); the poison flag of std
+/// adds nothing.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poison| poison.into_inner())
 }

@@ -3,11 +3,13 @@
 //! Invariants:
 //! - W1. A record is appended only if every record cut before it is durable. After a failure all queued records fail with it.
 //! - W2. A record that failed is kept as owed until the next cut takes it; a cut that was prepared before it knew of the failure fails too.
+//! - W3. A panic while appending ends the store: that checkpoint and all later ones fail with `Poisoned`, and nobody waits for ever.
 
 use super::ticket::Pending;
-use crate::base::{Epoch, Error, Result};
+use crate::base::{Epoch, Error, ErrorKind, Result};
 use crate::durable::{LogStore, Record, StoreMeter, StoreStats};
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -44,6 +46,8 @@ struct State {
     /// A record failed and the next cut has not taken it yet (W2).
     broken: Option<Error>,
     owed: Vec<Record>,
+    /// The store panicked (W3).
+    dead: Option<Error>,
     /// Buffers to encode the next records in; their memory is warm.
     buffers: Vec<Vec<u8>>,
     stop: bool,
@@ -55,7 +59,14 @@ impl Writer {
     /// # Errors
     /// If the operating system has no thread to give.
     pub fn start(store: LogStore) -> Result<Self> {
-        let state = State { queue: VecDeque::new(), broken: None, owed: Vec::new(), buffers: Vec::new(), stop: false };
+        let state = State {
+            queue: VecDeque::new(),
+            broken: None,
+            owed: Vec::new(),
+            dead: None,
+            buffers: Vec::new(),
+            stop: false,
+        };
         let shared = Arc::new(Shared { state: Mutex::new(state), moved: Condvar::new() });
         let for_thread = shared.clone();
         let meter = store.meter();
@@ -130,14 +141,14 @@ impl Shared {
         loop {
             let Some(mut job) = state.queue.pop_front() else {
                 if state.stop {
-                    return Some(store);
+                    return state.dead.is_none().then_some(store);
                 }
                 state = self.wait(state);
                 continue;
             };
             drop(state);
             self.moved.notify_all();
-            let result = store.append(job.epoch, &mut job.record);
+            let result = self.append(&mut store, &mut job);
             state = self.lock();
             match result {
                 Ok(_) => {
@@ -148,6 +159,21 @@ impl Shared {
             }
             self.moved.notify_all();
         }
+    }
+
+    fn append(&self, store: &mut LogStore, job: &mut Job) -> Result<()> {
+        if let Some(e) = &self.lock().dead {
+            return Err(e.clone());
+        }
+        // Whatever a panic left half-done in the store is not looked at again (W3); the record is only read.
+        let appended = catch_unwind(AssertUnwindSafe(|| store.append(job.epoch, &mut job.record)));
+        appended.unwrap_or_else(|_| {
+            let what = "the writer panicked; nothing can be made durable until the heap is opened again";
+            let e = Error::new(ErrorKind::Poisoned, what);
+            self.lock().dead = Some(e.clone());
+            Err(e)
+        })?;
+        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {

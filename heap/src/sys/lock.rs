@@ -58,6 +58,12 @@ impl DirLock {
                 _ => Error::os(format!("lock {}", path.display()), error),
             });
         }
+        // A creator that clears away what a crash left may have removed the file between open and lock: the lock would then be on nothing.
+        let same = |at: &Path, of: &fs::Metadata| fs::metadata(at).is_ok_and(|found| found.ino() == of.ino());
+        let locked_file = file.metadata().map_err(|e| Error::os(format!("stat {}", path.display()), e))?;
+        if !same(&path, &locked_file) || !same(dir, &metadata) {
+            return Err(locked(dir, "another process, which is creating it"));
+        }
         lock.file = Some(file);
         Ok(lock)
     }

@@ -23,6 +23,8 @@ use super::{PBox, PVec};
 /// - A value has no interior mutability (`Cell`, atomics, `Mutex`): shared references lead through the dense lane, where writes are not caught.
 /// - The layout is the same in every program that opens the heap: primitive types, arrays of them, or a `#[repr(C)]` type of such. (A `repr(Rust)` type is as
 ///   good only as long as the compiler and the type stay the same.)
+/// - A [`PBox`] or [`PVec`] is stored in the heap that it belongs to. Nothing checks that yet; one that is stored in another heap dangles as soon as the two are
+///   opened as of different checkpoints.
 /// - Nothing goes wrong if a value is never dropped: heaps do not run destructors.
 pub unsafe trait Persist: Send + Sync + 'static {}
 
@@ -43,6 +45,7 @@ unsafe impl Persist for () {}
 // SAFETY: an array is as good as its elements.
 unsafe impl<T: Persist, const N: usize> Persist for [T; N] {}
 // SAFETY: an option adds a tag to its value. For `PBox` the tag is the zero address, which the standard library guarantees for a transparent non-zero integer.
+// For other types the layout is rustc's, which is the same as long as the compiler is; the contract above says so of `repr(Rust)` types.
 unsafe impl<T: Persist> Persist for Option<T> {}
 // SAFETY: a box holds an address of the heap, which is the same in every process.
 unsafe impl<T: Persist> Persist for PBox<T> {}

@@ -193,6 +193,7 @@ impl<T: Persist> PVec<T> {
 
     #[cold]
     fn grow(&mut self, capacity: usize, section: &Section<'_>) -> Result<()> {
+        let () = Self::NOT_ZERO_SIZED;
         let layout = Layout::array::<T>(capacity).map_err(|_| Self::too_long())?;
         if self.capacity > 0 {
             self.assert_owner(section);

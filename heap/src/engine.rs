@@ -125,7 +125,7 @@ impl Engine {
     fn cut_and_submit(&self, cuts: &mut CutState) -> Result<Ticket> {
         let writer = self.writer();
         let (owed, buffer) = writer.prepare();
-        cuts.owe(&owed, &self.allocator, &self.roots)?;
+        cuts.owe(&owed, &self.allocator, &self.roots);
         let (mut report, builder) = cuts.cut(&self.allocator, &self.threads, &self.roots, buffer)?;
         // With something owed even an empty record is written: it is what tells that the store works again.
         let nothing_to_write = builder.is_empty() && !cuts.owes;
@@ -143,7 +143,8 @@ impl Engine {
         cuts.owes = false;
         report.epoch = epoch.0;
         writer.submit(Job { epoch, record, pending: pending.clone() });
-        lock(&self.counters).note(&report, cuts.live(&self.allocator));
+        let live = cuts.live(&self.allocator);
+        lock(&self.counters).note(&report, live);
         Ok(Ticket::new(pending, report))
     }
 

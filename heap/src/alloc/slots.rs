@@ -48,6 +48,8 @@ pub struct SlotZone {
     lane_frames: Vec<u32>,
     /// Frames that lost their last taken slot and may be punched out.
     emptied: FrameSet,
+    /// Whether one was added since they were last looked at.
+    newly_emptied: bool,
 }
 
 impl SlotZone {
@@ -68,6 +70,7 @@ impl SlotZone {
             cursor: Cursor { first: 0, end: 0, slot: layout.slots() },
             lane_frames: vec![0; usize::from(lanes)],
             emptied: FrameSet::default(),
+            newly_emptied: false,
         }
     }
 
@@ -168,7 +171,7 @@ impl SlotZone {
         self.ledger.changed.insert(frame);
         self.free.insert(frame);
         if self.taken_words(frame).iter().all(|w| *w == 0) {
-            self.emptied.insert(frame);
+            self.newly_emptied |= self.emptied.insert(frame);
         }
     }
 
@@ -192,6 +195,9 @@ impl SlotZone {
     /// Returns the memory of frames without a taken slot to the operating system, in stretches of at least `frames_min`. Best effort: what it does not
     /// take stays with the heap, free.
     pub fn punch_empty(&mut self, frames_min: u32) {
+        if !std::mem::take(&mut self.newly_emptied) {
+            return;
+        }
         let mut next = FrameIndex(0);
         while let Some(first) = self.emptied.next_at_or_after(next) {
             if self.taken_words(first).iter().any(|w| *w != 0) {

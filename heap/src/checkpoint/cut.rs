@@ -137,15 +137,15 @@ impl CutState {
 
     /// Puts back what `records`, oldest first, held: they were lost, and the next cut must record it again (C2).
     ///
-    /// # Errors
-    /// None in practice: the records were built by this process.
-    pub fn owe(&mut self, records: &[Record], allocator: &Allocator, roots: &Mutex<RootTable>) -> Result<()> {
+    /// # Panics
+    /// If a record is not one that a cut of this heap made.
+    pub fn owe(&mut self, records: &[Record], allocator: &Allocator, roots: &Mutex<RootTable>) {
         self.owes |= !records.is_empty();
         let seats = allocator.seats();
         // Newest first, because the oldest knows the durable state that run changes are relative to.
         for record in records.iter().rev() {
             // Backwards within a record as well: it has frees before allocations, and of two at one place the free knows the durable state.
-            let items = record.items().collect::<Result<Vec<_>>>()?;
+            let items = record.items().collect::<Result<Vec<_>>>().expect("a record that a cut made");
             for item in items.into_iter().rev() {
                 match item {
                     Item::Zone { index, .. } => self.recorded_zones = self.recorded_zones.min(index.index()),
@@ -164,7 +164,6 @@ impl CutState {
                 }
             }
         }
-        Ok(())
     }
 }
 

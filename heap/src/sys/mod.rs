@@ -6,9 +6,11 @@
 //! Atomics and locks here are those of std, never loom's: signal handlers and fork handlers need statics.
 
 pub mod fork;
+#[cfg(not(any(miri, strewn_twin)))]
 pub mod fs;
 #[cfg(not(any(miri, strewn_twin)))]
 pub mod limits;
+#[cfg(not(any(miri, strewn_twin)))]
 pub mod lock;
 pub mod probe;
 

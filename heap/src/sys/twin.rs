@@ -94,6 +94,17 @@ impl ZoneMapping {
         Ok(())
     }
 
+    /// Reads the zone's bytes from `byte` on.
+    ///
+    /// # Errors
+    /// If the bytes are not all in the zone.
+    pub fn read(&self, byte: u64, buf: &mut [u8]) -> Result<()> {
+        let from = self.bytes(byte, buf.len() as u64)?;
+        // SAFETY: `bytes` has checked the bounds, the memory is zeroed or written, and `buf` is borrowed mutably.
+        unsafe { from.copy_to_nonoverlapping(buf.as_mut_ptr(), buf.len()) };
+        Ok(())
+    }
+
     /// Nothing to do: all memory is there.
     ///
     /// # Errors

@@ -104,3 +104,55 @@ impl Shared {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Heap, PBox};
+    use std::sync::mpsc;
+
+    /// Runs `act`, which may hang, on a thread of its own.
+    fn within(limit: Duration, act: impl FnOnce() + Send + 'static) {
+        let (done, finished) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            act();
+            done.send(()).expect("the test waits, or has failed");
+        });
+        if let Err(mpsc::RecvTimeoutError::Timeout) = finished.recv_timeout(limit) {
+            panic!("not done after {limit:?}");
+        }
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn dropped_inside_a_section_it_does_not_wait_for_the_checkpoint_that_does() {
+        within(Duration::from_secs(10), || {
+            let dir = tempfile::tempdir().unwrap();
+            let heap = Heap::create(dir.path().join("a.heap")).unwrap();
+            let section = heap.enter();
+            PBox::new(1u64, &section).unwrap();
+            let ticker = heap.checkpoint_every(Duration::from_millis(1)).unwrap();
+            // By then a checkpoint waits for this section to end.
+            std::thread::sleep(Duration::from_millis(50));
+            drop(ticker);
+            drop(section);
+            heap.close().unwrap();
+        });
+    }
+
+    #[test]
+    fn an_interval_without_end_never_ticks() {
+        within(Duration::from_secs(10), || {
+            let dir = tempfile::tempdir().unwrap();
+            let heap = Heap::create(dir.path().join("a.heap")).unwrap();
+            let ticker = heap.checkpoint_every(Duration::MAX).unwrap();
+            let boxed = PBox::new(7u64, &heap.enter()).unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+            assert_eq!(heap.stats().unwrap().checkpoints, 0);
+            ticker.stop().unwrap();
+            assert_eq!(*boxed.get(&heap.enter()), 7);
+            heap.checkpoint().unwrap();
+            assert_eq!(heap.stats().unwrap().checkpoints, 1);
+        });
+    }
+}

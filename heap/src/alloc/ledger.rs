@@ -79,6 +79,14 @@ impl Ledger {
         self.touched.insert(frame);
     }
 
+    /// Notes that `frame` has become zeros. A slot that was allocated at the last cut and is again at the next has other bytes, and nobody wrote them.
+    pub fn mark_emptied(&mut self, frame: FrameIndex) {
+        let before = SlotMask::from_words(&self.cut[frame.index() * self.words..][..self.words]);
+        if !before.is_empty() {
+            self.mark_all_dirty(frame, &before);
+        }
+    }
+
     /// Says whether `slot` lies in a thread cache as of this cut.
     #[inline]
     pub fn set_cached(&mut self, frame: FrameIndex, slot: SlotIndex, cached: bool) {

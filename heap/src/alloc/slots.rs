@@ -209,7 +209,10 @@ impl SlotZone {
             if stretch.len() >= frames_min as usize {
                 let (at, len) = (u64::from(stretch.start) * PAGE as u64, stretch.len() as u64 * PAGE as u64);
                 let _ = self.mapping.punch(at, len);
-                stretch.for_each(|frame| self.emptied.remove(FrameIndex(frame)));
+                for frame in stretch.map(FrameIndex) {
+                    self.emptied.remove(frame);
+                    self.ledger.mark_emptied(frame);
+                }
             }
         }
     }

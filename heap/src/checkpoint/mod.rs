@@ -8,6 +8,10 @@ mod ticket;
 mod writer;
 
 #[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 pub use cut::{CutState, Live};

@@ -1,47 +1,16 @@
 //! Cuts that fail or are lost: what they had found must be in the next record.
 
+use super::fixtures::{Failing, NEVER};
 use super::{CutState, RootTable, Threads};
 use crate::alloc::{Allocator, Cache};
 use crate::base::sync::Mutex;
-use crate::base::{Epoch, Error, ErrorKind, PAGE, Result};
+use crate::base::{Epoch, ErrorKind, PAGE, Result};
 use crate::durable::{Addressing, Catalog, Item, Record};
 use crate::sys;
-use crate::track::{self, TrackerKind, WriteTracker};
+use crate::track::{self, TrackerKind};
 use std::alloc::Layout;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-
-/// A tracker whose harvest fails once, after as many successes as it is told.
-struct Failing {
-    inner: Box<dyn WriteTracker>,
-    fuse: Arc<AtomicU32>,
-}
-
-impl WriteTracker for Failing {
-    fn kind(&self) -> TrackerKind {
-        self.inner.kind()
-    }
-    fn sees_kernel_writes(&self) -> bool {
-        self.inner.sees_kernel_writes()
-    }
-    unsafe fn track(&self, range: Range<u64>) -> Result<()> {
-        // SAFETY: the contract is passed on.
-        unsafe { self.inner.track(range) }
-    }
-    fn untrack(&self, range: Range<u64>) {
-        self.inner.untrack(range);
-    }
-    fn harvest(&self, range: Range<u64>, sink: &mut dyn FnMut(Range<u64>)) -> Result<()> {
-        // Relaxed: one thread.
-        match self.fuse.fetch_sub(1, Ordering::Relaxed) {
-            0 => Err(Error::new(ErrorKind::OutOfMemory, "the fuse blew")),
-            _ => self.inner.harvest(range, sink),
-        }
-    }
-}
-
-const NEVER: u32 = u32::MAX;
 
 struct Lab {
     allocator: Allocator,

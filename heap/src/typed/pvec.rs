@@ -10,6 +10,16 @@ use std::marker::PhantomData;
 /// A growable array in a heap. The persistent `Vec`. An empty one owns no memory.
 ///
 /// It grows into whole slots and pages, so its capacity is often more than was asked for. Dropping a `PVec` frees nothing, because that takes a section: see [`PVec::free`].
+///
+/// Values without a size are refused by the compiler, as soon as one is to be stored:
+///
+/// ```compile_fail
+/// # use strewn::{Heap, PVec, Result};
+/// # fn main() -> Result<()> {
+/// let heap = Heap::open("units.heap")?;
+/// PVec::<()>::default().push((), &heap.enter())
+/// # }
+/// ```
 #[repr(C)]
 pub struct PVec<T> {
     /// 0 while the capacity is 0.

@@ -1,0 +1,386 @@
+//! A random model of the cut: whatever threads do, wherever a tracker fails and whichever records are lost, the records that do reach the disk make an
+//! image that equals memory (C1).
+//!
+//! It knows no ledger and no cache: only which objects are live, what the log would make of the records, and the bytes in memory. Every byte of a live object
+//! counts, up to the end of its slot or last page, whether or not it was ever written.
+
+use super::fixtures::{Failing, NEVER};
+use super::{CutState, RootTable, Threads};
+use crate::alloc::{Allocator, Cache};
+use crate::arena::dense_address;
+use crate::base::sync::Mutex;
+use crate::base::{Epoch, FrameIndex, PAGE, PAGE_SHIFT, ZONE_SHIFT, ZoneIndex, ZoneKind};
+use crate::durable::{Addressing, Catalog, Item, Record};
+use crate::sys;
+use crate::track::{self, TrackerKind};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use std::alloc::Layout;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
+
+const CASES: u32 = 150;
+const OPS_MAX: usize = 120;
+/// How many records a cut may leave with the writer before it is told that they are lost.
+const RECORDS_IN_FLIGHT: usize = 2;
+/// Objects of threads that end.
+const THREAD_OBJECT_BYTES: usize = 48;
+
+type Outcome = Result<(), TestCaseError>;
+
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    /// The record reaches the image, and all that was owed with it.
+    Durable,
+    /// The record is lost, and owed some time later.
+    Lost,
+    /// The tracker fails after this many harvests. If it is not asked that often, the record is lost.
+    Failed(u32),
+}
+
+/// Objects are picked by a number, modulo how many live.
+#[derive(Clone, Debug)]
+enum Op {
+    /// Allocates objects, and fills them or leaves them as they are.
+    Alloc {
+        count: u8,
+        bytes: usize,
+        fill: Option<u8>,
+    },
+    Free(u16),
+    /// Frees objects in the order of their addresses, so that frames become empty.
+    FreeMany {
+        first: u16,
+        count: u16,
+    },
+    Write {
+        object: u16,
+        at: u16,
+        value: u8,
+    },
+    /// Returns empty memory to the operating system, as a checkpoint may while others are in their sections.
+    Punch,
+    Cut(Fate),
+    /// A thread frees objects of others and leaves new ones behind; then it ends, perhaps having seen a cut.
+    Thread {
+        frees: u8,
+        allocs: u8,
+        cut: Option<Fate>,
+    },
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![2 => Just(Fate::Durable), 2 => Just(Fate::Lost), 1 => (0u32..20).prop_map(Fate::Failed)]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let fill = || any::<Option<u8>>();
+    // Half the time so many that thread caches overflow, and whole frames come and go.
+    let count = prop_oneof![1u8..20, 100u8..250];
+    let bytes = prop_oneof![4 => proptest::sample::select(&[16, 1360, 2048][..]), 1 => 1usize..2049];
+    let slots = (count, bytes, fill());
+    let slots = slots.prop_map(|(count, bytes, fill)| Op::Alloc { count, bytes, fill });
+    let run = (2049usize..20000, fill()).prop_map(|(bytes, fill)| Op::Alloc { count: 1, bytes, fill });
+    let write = any::<(u16, u16, u8)>().prop_map(|(object, at, value)| Op::Write { object, at, value });
+    let thread = (0u8..200, 0u8..100, proptest::option::of(fate()));
+    prop_oneof![
+        4 => slots,
+        2 => run,
+        4 => any::<u16>().prop_map(Op::Free),
+        2 => (any::<u16>(), 0u16..1000).prop_map(|(first, count)| Op::FreeMany { first, count }),
+        5 => write,
+        1 => Just(Op::Punch),
+        5 => fate().prop_map(Op::Cut),
+        1 => thread.prop_map(|(frees, allocs, cut)| Op::Thread { frees, allocs, cut }),
+    ]
+}
+
+/// What a disk holds after some records, without the disk.
+#[derive(Default)]
+struct Image {
+    catalog: Catalog,
+    /// Frames and pages that are not zeros by definition.
+    pages: BTreeMap<(ZoneIndex, FrameIndex), Vec<u8>>,
+}
+
+impl Image {
+    fn apply(&mut self, record: &Record) {
+        for item in record.items() {
+            let item = item.unwrap();
+            self.catalog.apply(&item).unwrap_or_else(|why| panic!("{why}: {item:?}"));
+            match item {
+                Item::RunAllocated { zone, first, pages }
+                | Item::RunFreed { zone, first, pages }
+                | Item::ZeroPages { zone, first, pages } => self.clear(zone, first, pages),
+                Item::Pages { zone, first, bytes } => {
+                    let pages = (first.0..).map(FrameIndex).zip(bytes.chunks(PAGE));
+                    self.pages.extend(pages.map(|(page, bytes)| ((zone, page), bytes.to_vec())));
+                }
+                Item::Frame { zone, frame, allocated: Some(mask), .. } if mask.is_empty() => self.clear(zone, frame, 1),
+                Item::Frame { zone, frame, whole: true, bytes, .. } => {
+                    self.pages.insert((zone, frame), bytes.to_vec());
+                }
+                Item::Frame { zone, layout, frame, dirty, bytes, .. } => {
+                    let page = self.pages.entry((zone, frame)).or_insert_with(|| vec![0; PAGE]);
+                    for (slot, bytes) in dirty.iter().zip(bytes.chunks(layout.slot_bytes())) {
+                        page[layout.byte_of(slot)..][..bytes.len()].copy_from_slice(bytes);
+                    }
+                }
+                Item::Zone { .. } | Item::Roots(_) => {}
+            }
+        }
+    }
+
+    fn clear(&mut self, zone: ZoneIndex, first: FrameIndex, pages: u32) {
+        for page in first.0..first.0 + pages {
+            self.pages.remove(&(zone, FrameIndex(page)));
+        }
+    }
+
+    fn page(&self, zone: ZoneIndex, page: FrameIndex) -> &[u8] {
+        self.pages.get(&(zone, page)).map_or(&[0; PAGE], Vec::as_slice)
+    }
+
+    fn objects(&self) -> u64 {
+        let slots = |words: &[u64]| words.iter().map(|word| u64::from(word.count_ones())).sum::<u64>();
+        self.catalog.zones.iter().map(|zone| slots(&zone.allocated) + zone.runs.len() as u64).sum()
+    }
+}
+
+/// The parts of a heap that its threads share.
+struct Shared {
+    allocator: Allocator,
+    threads: Threads,
+    roots: Mutex<RootTable>,
+}
+
+impl Shared {
+    /// Calls `act` inside a section of this thread, with its cache.
+    fn enter<R>(&self, act: impl FnOnce(&Allocator, &mut Cache) -> R) -> R {
+        let member = self.threads.enter();
+        // SAFETY: this thread owns the member and is inside a section; no `act` comes back here, so the reference is the only one.
+        let result = act(&self.allocator, unsafe { member.cache() });
+        self.threads.leave(member);
+        result
+    }
+
+    fn alloc(&self, count: u8, bytes: usize, fill: Option<u8>) -> Vec<u64> {
+        let layout = Layout::from_size_align(bytes, 8).unwrap();
+        let one = |allocator: &Allocator, cache: &mut Cache| {
+            let addr = allocator.alloc(cache, layout).unwrap();
+            if let Some(value) = fill {
+                // SAFETY: `bytes` bytes were just allocated there, and nobody else knows the address.
+                unsafe { sys::ptr(addr).write_bytes(value, bytes) };
+            }
+            addr
+        };
+        self.enter(|allocator, cache| (0..count).map(|_| one(allocator, cache)).collect())
+    }
+
+    fn free(&self, objects: impl IntoIterator<Item = u64>) {
+        self.enter(|allocator, cache| objects.into_iter().for_each(|addr| allocator.free(cache, addr)));
+    }
+}
+
+struct World {
+    shared: Arc<Shared>,
+    fuse: Arc<AtomicU32>,
+    cuts: CutState,
+    live: BTreeSet<u64>,
+    image: Image,
+    /// Records that are lost and not owed yet.
+    lost: Vec<Record>,
+}
+
+impl World {
+    fn new(kind: TrackerKind) -> Self {
+        let (how, seed) = match kind {
+            TrackerKind::Async => (Addressing::Lanes, 31),
+            TrackerKind::Signal => (Addressing::Lanes, 32),
+            TrackerKind::Page => (Addressing::Dense, 33),
+        };
+        let fuse = Arc::new(AtomicU32::new(NEVER));
+        let tracker = Box::new(Failing { inner: track::open(kind).unwrap(), fuse: fuse.clone() });
+        let allocator = Allocator::new([seed; 16], how, tracker).unwrap();
+        Self {
+            shared: Arc::new(Shared { allocator, threads: Threads::new(), roots: Mutex::new(RootTable::default()) }),
+            fuse,
+            cuts: CutState::recover(Epoch(0), &Catalog::default()),
+            live: BTreeSet::new(),
+            image: Image::default(),
+            lost: Vec::new(),
+        }
+    }
+
+    fn run(mut self, ops: Vec<Op>) -> Outcome {
+        ops.into_iter().try_for_each(|op| self.step(op))?;
+        self.cut(Fate::Durable)
+    }
+
+    fn step(&mut self, op: Op) -> Outcome {
+        match op {
+            Op::Alloc { count, bytes, fill } => {
+                let born = self.shared.alloc(count, bytes, fill);
+                return self.add(born);
+            }
+            Op::Free(object) => {
+                let freed = self.pick(object).filter(|addr| self.live.remove(addr));
+                self.shared.free(freed);
+            }
+            Op::FreeMany { first, count } => {
+                let first = self.pick(first).unwrap_or(0);
+                let freed: Vec<u64> = self.live.range(first..).take(usize::from(count)).copied().collect();
+                freed.iter().for_each(|addr| assert!(self.live.remove(addr)));
+                self.shared.free(freed);
+            }
+            Op::Write { object, at, value } => {
+                if let Some(addr) = self.pick(object) {
+                    let at = usize::from(at) % self.bytes_of(addr);
+                    // SAFETY: the byte is one of a live object, which nobody refers to.
+                    self.shared.enter(|_, _| unsafe { sys::ptr(addr + at as u64).write(value) });
+                }
+            }
+            Op::Punch => self.shared.allocator.punch_empty(1),
+            Op::Cut(fate) => return self.cut(fate),
+            Op::Thread { frees, allocs, cut } => return self.thread(frees, allocs, cut),
+        }
+        Ok(())
+    }
+
+    /// See [`Op::Thread`].
+    fn thread(&mut self, frees: u8, allocs: u8, cut: Option<Fate>) -> Outcome {
+        let freed: Vec<u64> = (0..frees).map_while(|_| self.live.pop_last()).collect();
+        let shared = self.shared.clone();
+        let (tell, born) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            shared.free(freed);
+            tell.send(shared.alloc(allocs, THREAD_OBJECT_BYTES, Some(allocs))).unwrap();
+            // Until the other end is dropped, which a panic does as well.
+            let _ = ended.recv();
+        });
+        let born = born.recv().expect("the thread allocates without a panic");
+        let outcome = self.add(born).and_then(|()| cut.map_or(Ok(()), |fate| self.cut(fate)));
+        drop(end);
+        thread.join().expect("the thread frees what is live");
+        outcome
+    }
+
+    /// Makes a cut, and compares if its record becomes durable.
+    fn cut(&mut self, fate: Fate) -> Outcome {
+        let Shared { allocator, threads, roots } = &*self.shared;
+        if !matches!(fate, Fate::Lost) || self.lost.len() == RECORDS_IN_FLIGHT {
+            self.cuts.owe(&std::mem::take(&mut self.lost), allocator, roots);
+        }
+        if let Fate::Failed(harvests) = fate {
+            self.fuse.store(harvests, Ordering::Relaxed);
+        }
+        let cut = self.cuts.cut(allocator, threads, roots, Vec::new());
+        self.fuse.store(NEVER, Ordering::Relaxed);
+        match cut {
+            Ok((_, builder)) => {
+                prop_assert_eq!(self.cuts.live(allocator).objects, self.live.len() as u64, "live objects");
+                let record = builder.finish();
+                match fate {
+                    Fate::Durable => {
+                        self.image.apply(&record);
+                        self.compare()?;
+                    }
+                    Fate::Lost | Fate::Failed(_) => self.lost.push(record),
+                }
+            }
+            Err(e) => prop_assert!(matches!(fate, Fate::Failed(_)), "the cut failed: {}", e),
+        }
+        allocator.punch_empty(1);
+        allocator.check();
+        Ok(())
+    }
+
+    /// C1.
+    fn compare(&self) -> Outcome {
+        prop_assert_eq!(self.image.objects(), self.live.len() as u64, "objects in the image");
+        let seats = self.shared.allocator.seats();
+        for &addr in &self.live {
+            let zone = seats.iter().position(|seat| u64::from(seat.number.0) == addr >> ZONE_SHIFT).unwrap();
+            let start = if seats[zone].kind == ZoneKind::Runs { addr } else { dense_address(addr) };
+            let end = start + self.bytes_of(addr) as u64;
+            // A slot lies within one page, and a run starts with one.
+            for at in (start..end).step_by(PAGE) {
+                let len = PAGE.min((end - at) as usize);
+                let page = FrameIndex(((at & ((1 << ZONE_SHIFT) - 1)) >> PAGE_SHIFT) as u32);
+                let image = &self.image.page(ZoneIndex(zone as u16), page)[at as usize % PAGE..][..len];
+                // SAFETY: the bytes are those of a live object, mapped in the dense lane as well; no thread is inside a section to write them.
+                let memory = unsafe { std::slice::from_raw_parts(sys::ptr(at), len) };
+                let differ = image.iter().zip(memory).position(|(image, memory)| image != memory);
+                let what =
+                    differ.map(|i| format!("{addr:#x}: {} at {:#x}, not {}", image[i], at + i as u64, memory[i]));
+                prop_assert!(what.is_none(), "the image of {}", what.unwrap());
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, born: Vec<u64>) -> Outcome {
+        for addr in born {
+            prop_assert!(self.live.insert(addr), "{:#x} was allocated twice", addr);
+        }
+        Ok(())
+    }
+
+    fn pick(&self, object: u16) -> Option<u64> {
+        let index = usize::from(object).checked_rem(self.live.len())?;
+        self.live.iter().nth(index).copied()
+    }
+
+    fn bytes_of(&self, addr: u64) -> usize {
+        self.shared.allocator.usable_bytes(addr).expect("a live object")
+    }
+}
+
+/// Whether the kernel has what `kind` needs; says so aloud if not.
+fn is_there(kind: TrackerKind) -> bool {
+    let opened = track::open(kind);
+    if let Err(e) = &opened {
+        assert!(kind != TrackerKind::Signal, "the signal tracker works anywhere: {e}");
+        println!("SKIP: {e}");
+    }
+    opened.is_ok()
+}
+
+/// Runs random operations on heaps with a tracker of `kind`.
+fn check(kind: TrackerKind) {
+    if is_there(kind) {
+        let config = ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() };
+        let ops = proptest::collection::vec(op(), 1..OPS_MAX);
+        let checked = TestRunner::new(config).run(&ops, |ops| World::new(kind).run(ops));
+        checked.unwrap_or_else(|e| panic!("{kind} tracker: {e}"));
+    }
+}
+
+#[test]
+fn durable_records_make_memory_with_the_async_tracker() {
+    check(TrackerKind::Async);
+}
+
+#[test]
+fn durable_records_make_memory_with_the_signal_tracker() {
+    check(TrackerKind::Signal);
+}
+
+#[test]
+fn durable_records_make_memory_with_the_page_tracker() {
+    check(TrackerKind::Page);
+}
+
+/// The tracker does not see it: nobody wrote the zeros.
+#[test]
+fn slots_punched_out_and_allocated_again_between_two_cuts_are_recorded() {
+    let kinds = [TrackerKind::Async, TrackerKind::Signal, TrackerKind::Page];
+    for kind in kinds.into_iter().filter(|kind| is_there(*kind)) {
+        let many = |fill| Op::Alloc { count: 200, bytes: 2048, fill };
+        let free = Op::FreeMany { first: 0, count: 200 };
+        let ops = vec![many(Some(7)), Op::Cut(Fate::Durable), free, Op::Punch, many(None)];
+        World::new(kind).run(ops).unwrap_or_else(|e| panic!("{kind} tracker: {e}"));
+    }
+}

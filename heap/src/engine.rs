@@ -66,7 +66,7 @@ impl Engine {
         let cuts = CutState::recover(recovered.epoch, &recovered.catalog);
         let opened = Opened {
             epoch: recovered.epoch,
-            live: cuts.live(&allocator),
+            live: cuts.live(),
             log_limit_bytes: recovered.log_bytes,
             replayed_records: recovered.replayed_records,
             dropped_tail_bytes: recovered.dropped_tail_bytes,
@@ -143,8 +143,7 @@ impl Engine {
         cuts.owes = false;
         report.epoch = epoch.0;
         writer.submit(Job { epoch, record, pending: pending.clone() });
-        let live = cuts.live(&self.allocator);
-        lock(&self.counters).note(&report, live);
+        lock(&self.counters).note(&report, cuts.live());
         Ok(Ticket::new(pending, report))
     }
 

@@ -30,13 +30,22 @@ pub struct Live {
     pub bytes: u64,
 }
 
+impl Live {
+    fn add(&mut self, objects: u64, bytes: u64) {
+        self.objects += objects;
+        self.bytes += bytes;
+    }
+}
+
 /// What one cut leaves for the next.
 pub struct CutState {
     /// The number of the last cut that found something.
     pub epoch: Epoch,
     /// The outcome of that cut.
     pub last: Option<Arc<Pending>>,
-    /// Objects in slots, as of the last cut. Those in page runs are counted by their zones.
+    /// Live objects as of the last cut.
+    live: Live,
+    /// Those of them in slots.
     slots: Live,
     recorded_zones: usize,
     /// What was owed has been put back, and not been handed to the writer again.
@@ -48,27 +57,26 @@ pub struct CutState {
 impl CutState {
     /// The state after the recovery of `catalog` as of `epoch`.
     pub fn recover(epoch: Epoch, catalog: &Catalog) -> Self {
-        let mut slots = Live::default();
+        let (mut live, mut slots) = (Live::default(), Live::default());
         for zone in &catalog.zones {
-            if let ZoneKind::Slots(layout) = zone.kind {
-                let objects = zone.allocated.iter().map(|w| u64::from(w.count_ones())).sum::<u64>();
-                slots.objects += objects;
-                slots.bytes += objects * layout.slot_bytes() as u64;
+            match zone.kind {
+                ZoneKind::Slots(layout) => {
+                    let objects = zone.allocated.iter().map(|w| u64::from(w.count_ones())).sum::<u64>();
+                    slots.add(objects, objects * layout.slot_bytes() as u64);
+                }
+                ZoneKind::Runs => {
+                    let pages = zone.runs.values().map(|pages| u64::from(*pages)).sum::<u64>();
+                    live.add(zone.runs.len() as u64, pages * PAGE as u64);
+                }
             }
         }
-        Self { epoch, last: None, slots, recorded_zones: catalog.zones.len(), owes: false, begun: false }
+        live.add(slots.objects, slots.bytes);
+        Self { epoch, last: None, live, slots, recorded_zones: catalog.zones.len(), owes: false, begun: false }
     }
 
-    /// All live objects as of the last cut, if no thread is inside a section; about now, otherwise.
-    pub fn live(&self, allocator: &Allocator) -> Live {
-        let mut live = self.slots;
-        allocator.with_runs(|zones| {
-            for (runs, pages) in zones.iter().map(RunZone::live) {
-                live.objects += runs;
-                live.bytes += pages * PAGE as u64;
-            }
-        });
-        live
+    /// Live objects as of the last cut.
+    pub fn live(&self) -> Live {
+        self.live
     }
 
     /// Marks the begin of a checkpoint. [`CutState::end`] must follow.
@@ -125,9 +133,15 @@ impl CutState {
                 ZoneKind::Runs => allocator.with_runs(|zones| cut.record_runs(&mut zones[seat.position])),
             }
         }
+        self.slots = cut.slots;
+        self.live = cut.slots;
+        allocator.with_runs(|zones| {
+            for (runs, pages) in zones.iter().map(RunZone::live) {
+                self.live.add(runs, pages * PAGE as u64);
+            }
+        });
         drop(stopped);
 
-        self.slots = cut.slots;
         cut.report.drain_ns = (drained - start).as_nanos() as u64;
         cut.report.scan_ns = (scanned - drained).as_nanos() as u64;
         cut.report.copy_ns = scanned.elapsed().as_nanos() as u64;

@@ -280,7 +280,7 @@ impl World {
         self.fuse.store(NEVER, Ordering::Relaxed);
         match cut {
             Ok((_, builder)) => {
-                prop_assert_eq!(self.cuts.live(allocator).objects, self.live.len() as u64, "live objects");
+                prop_assert_eq!(self.cuts.live().objects, self.live.len() as u64, "live objects");
                 let record = builder.finish();
                 match fate {
                     Fate::Durable => {

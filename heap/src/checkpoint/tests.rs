@@ -90,7 +90,7 @@ fn a_lost_record_is_told_again_with_todays_contents() {
     lab.owe(lost);
     lab.write(run, 2);
     lab.write(slot, 2);
-    let live = lab.cuts.live(&lab.allocator);
+    let live = lab.cuts.live();
     let again = lab.cut().unwrap();
     let mut zones = 0;
     let mut slots = Vec::new();
@@ -104,7 +104,7 @@ fn a_lost_record_is_told_again_with_todays_contents() {
     // The rest of the batch counts as allocated here, because this cache is no thread's.
     assert_eq!((zones, slots[0], pages_of(&again)), (2, 2, vec![(0, 2)]));
     assert_eq!(live.objects, 1 + slots.len() as u64);
-    assert_eq!(lab.cuts.live(&lab.allocator).objects, live.objects, "counted once");
+    assert_eq!(lab.cuts.live().objects, live.objects, "counted once");
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_free_that_was_lost_is_told_again_and_counted_once() {
     lab.owe(lost);
     let again = lab.cut().unwrap();
     let freed = again.items().filter(|item| matches!(item, Ok(Item::RunFreed { pages: 2, .. }))).count();
-    assert_eq!((freed, lab.cuts.live(&lab.allocator).objects), (1, 0));
+    assert_eq!((freed, lab.cuts.live().objects), (1, 0));
 }
 
 #[test]

@@ -1,5 +1,10 @@
 #![doc = include_str!("../../README.md")]
 
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64", target_endian = "little")))]
+compile_error!(
+    "strewn runs on 64-bit little-endian Linux only: addresses and numbers are stored as they are in memory"
+);
+
 mod alloc;
 mod arena;
 mod base;

@@ -55,12 +55,26 @@ pub struct WorkingMemory {
     arena: Arc<Arena>,
 }
 
+/// The format and the address layout know pages of 4 KiB only.
+fn check_page_size() -> Result<()> {
+    // SAFETY: sysconf takes no pointers.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    if usize::try_from(bytes) == Ok(PAGE) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        format!("the kernel's pages are {bytes} bytes; strewn needs pages of {PAGE}"),
+    ))
+}
+
 impl WorkingMemory {
     /// Empty memory.
     ///
     /// # Errors
-    /// If the operating system refuses a memfd.
+    /// If the operating system refuses a memfd; `Unsupported` if its pages are not of 4 KiB.
     pub fn new() -> Result<Self> {
+        check_page_size()?;
         install();
         let file = memfd()?;
         Ok(Self { arena: Arc::new(Arena { file, bytes: Mutex::new(0), generation: fork_generation() }) })

@@ -149,7 +149,7 @@ impl SlotZone {
         let lane = LaneIndex(slot.0 + 1);
         let frames = self.cursor.first..self.cursor.end;
         let range = lane_range(self.mapping.number(), lane, frames.clone());
-        self.mapping.map_backed(range.clone())?;
+        self.mapping.map_backed(range.clone(), self.layout.byte_of(slot))?;
         self.track(tracker, lane, range, frames.end)?;
         self.cursor.slot += 1;
         let start = into.len();

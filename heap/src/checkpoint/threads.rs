@@ -107,8 +107,8 @@ impl Threads {
     fn mine(&self) -> &Member {
         let (serial, member) = LAST.get();
         if serial == self.serial {
-            // SAFETY: `LAST` holds a member of this heap that the thread's table (`MINE`) keeps alive, as does the registry: a member is removed from
-            // the registry only when abandoned, that is after this thread's table was dropped, which clears `LAST`.
+            // SAFETY: serials are never used twice, so `LAST` holds a member of this heap. The registry of `self` keeps it alive: it drops only abandoned members,
+            // and only the end of this thread's table, which also clears `LAST`, abandons it.
             return unsafe { &*member };
         }
         self.mine_slow()

@@ -222,7 +222,7 @@ impl ZoneMapping {
                 Ok(()) => start = end,
                 Err(e) => match e.raw_os_error() {
                     Some(libc::EINTR | libc::EAGAIN) => (),
-                    Some(libc::EINVAL) => return self.touch(start..range.end, PAGE as u64),
+                    Some(libc::EINVAL) => return self.touch(start..range.end, PAGE as u64, 0),
                     _ => return Err(e),
                 },
             }
@@ -232,23 +232,27 @@ impl ZoneMapping {
 
     /// Maps `range` (addresses in lanes of this zone), whose memory is there already, so that neither reading nor writing it faults: one read every
     /// 64 KiB, and the kernel maps the pages around it (fault-around). Costs half as much as [`populate`](Self::populate). Where the kernel's
-    /// fault-around is smaller, the other pages fault when they are written, and nothing else changes.
+    /// fault-around is smaller, the other pages fault when they are written, and nothing else changes. Reads the byte at `byte` of those pages: the
+    /// caller's own, so that the read races with no writer.
     ///
     /// # Errors
     /// In a forked child, or if the range is not in this zone.
-    pub fn map_backed(&self, range: Range<u64>) -> Result<()> {
+    pub fn map_backed(&self, range: Range<u64>, byte: usize) -> Result<()> {
         same_process(self.arena.generation)?;
         self.check_addresses(&range)?;
-        self.touch(range, FAULT_AROUND_BYTES)
+        self.touch(range, FAULT_AROUND_BYTES, byte)
     }
 
-    /// Reads at the start of `range`, and then at each multiple of `step`. With steps of a page, what `populate` does on Linux before 5.14.
-    fn touch(&self, range: Range<u64>, step: u64) -> Result<()> {
+    /// Reads the byte at `byte` of the first page of `range`, and then of the page at each multiple of `step`. With steps of a page, what `populate`
+    /// does on Linux before 5.14.
+    fn touch(&self, range: Range<u64>, step: u64, byte: usize) -> Result<()> {
+        debug_assert!(byte < PAGE && range.start.is_multiple_of(PAGE as u64));
         let mut at = range.start;
         while at < range.end {
             // SAFETY: `check_addresses` has found the address within a window that stays mapped while `self` lives; the
-            // caller keeps to the lanes. Every byte of a memfd is initialised; volatile, because mutators may write it.
-            unsafe { ptr(at).read_volatile() };
+            // caller keeps to the lanes. Every byte of a memfd is initialised. The caller has not handed this byte out yet, so
+            // that nobody writes it; volatile, so that the read happens.
+            unsafe { ptr(at + byte as u64).read_volatile() };
             at = (at + 1).next_multiple_of(step);
         }
         Ok(())

@@ -109,7 +109,7 @@ impl ZoneMapping {
     ///
     /// # Errors
     /// None.
-    pub fn map_backed(&self, _: Range<u64>) -> Result<()> {
+    pub fn map_backed(&self, _: Range<u64>, _: usize) -> Result<()> {
         Ok(())
     }
 

@@ -57,7 +57,7 @@ struct Round {
 /// Measures the scenario.
 pub fn run(setting: &Setting) -> Result<Report> {
     let objects = setting.scale.pick(8_192, 1_000_000, 1_000_000);
-    let repeats = setting.scale.pick(2, 15, 41);
+    let repeats = setting.scale.pick(2, 41, 41);
     let scratch = setting.scratch()?;
     let path = Setting::heap_path(scratch.path(), "read");
     let population = Population::create(&path, &Heap::options(), objects, size_of::<Object>())?;

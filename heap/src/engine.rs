@@ -5,6 +5,7 @@ use crate::base::sync::{Mutex, lock};
 use crate::base::{Epoch, Error, ErrorKind, Result};
 use crate::checkpoint::{CutState, Job, Pending, RootTable, Threads, Ticket, Writer};
 use crate::durable::{Catalog, LogStore, Recovered, RootEntry, StoreOptions, StoreStats};
+use crate::ladder::{Mapping, PolicyKind};
 use crate::stats::{Counters, Opened, Stats};
 use crate::sys;
 use crate::track::{self, TrackerKind};
@@ -33,8 +34,13 @@ impl Engine {
     ///
     /// # Errors
     /// What the operating system refuses.
-    pub fn create(path: &Path, options: &StoreOptions, kind: TrackerKind) -> Result<Self> {
-        let allocator = Allocator::new(options.heap_id, options.addressing, track::open(kind)?)?;
+    pub fn create(
+        path: &Path,
+        options: &StoreOptions,
+        kind: TrackerKind,
+        ladder: (Mapping, PolicyKind),
+    ) -> Result<Self> {
+        let allocator = Allocator::new(options.heap_id, options.addressing, track::open(kind)?, ladder)?;
         let store = LogStore::create(path, options)?;
         let empty = Recovered {
             heap_id: options.heap_id,
@@ -52,8 +58,14 @@ impl Engine {
     ///
     /// # Errors
     /// `AddressInUse` if something else is mapped there, `Corrupt` if the image is damaged, or what the operating system refuses.
-    pub fn recover(path: &Path, kind: TrackerKind, mut store: LogStore, recovered: Recovered) -> Result<Self> {
-        let allocator = Allocator::new(recovered.heap_id, recovered.addressing, track::open(kind)?)?;
+    pub fn recover(
+        path: &Path,
+        kind: TrackerKind,
+        ladder: (Mapping, PolicyKind),
+        mut store: LogStore,
+        recovered: Recovered,
+    ) -> Result<Self> {
+        let allocator = Allocator::new(recovered.heap_id, recovered.addressing, track::open(kind)?, ladder)?;
         allocator.recover(&recovered.catalog, |mappings| {
             store.load(&mut |zone, byte, bytes| mappings[zone.index()].write(byte, bytes))
         })?;
@@ -119,6 +131,7 @@ impl Engine {
         cuts.end();
         drop(cuts);
         self.allocator.punch_empty(PUNCH_FRAMES_MIN);
+        self.allocator.collapse_filled();
         ticket
     }
 
@@ -172,7 +185,7 @@ impl Engine {
         let memory = self.allocator.memory_bytes()?;
         let tracker = self.allocator.tracker().kind();
         let zones = self.allocator.seats().len();
-        Ok(lock(&self.counters).stats(memory, written, tracker, zones))
+        Ok(lock(&self.counters).stats(memory, written, tracker, zones, self.allocator.ladder_stats()))
     }
 
     fn writer(&self) -> &Writer {

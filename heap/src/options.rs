@@ -4,9 +4,11 @@ use crate::base::{Error, ErrorKind, Result};
 use crate::durable::{Addressing, LogStore, StoreOptions};
 use crate::engine::Engine;
 use crate::heap::Heap;
+use crate::ladder::{Mapping, PolicyKind};
 use crate::sys;
 use crate::track::TrackerKind;
 use std::path::Path;
+use std::str::FromStr;
 
 const LOG_BYTES_DEFAULT: u64 = 64 << 20;
 const LOG_BYTES_MIN: u64 = 4096;
@@ -15,13 +17,15 @@ const LOG_BYTES_MIN: u64 = 4096;
 #[derive(Clone, Debug)]
 pub struct HeapOptions {
     tracker: Option<TrackerKind>,
+    mapping: Option<Mapping>,
+    policy: Option<PolicyKind>,
     log_bytes: u64,
     seed: Option<u64>,
 }
 
 impl Default for HeapOptions {
     fn default() -> Self {
-        Self { tracker: None, log_bytes: LOG_BYTES_DEFAULT, seed: None }
+        Self { tracker: None, mapping: None, policy: None, log_bytes: LOG_BYTES_DEFAULT, seed: None }
     }
 }
 
@@ -32,6 +36,23 @@ impl HeapOptions {
     #[must_use]
     pub fn tracker(mut self, tracker: TrackerKind) -> Self {
         self.tracker = Some(tracker);
+        self
+    }
+
+    /// How lanes are mapped. Default: what the environment variable `STREWN_MAPPING` says (`auto`, `pages` or `huge`), else `Auto`. Where the
+    /// kernel or a limit refuses huge pages, lanes are mapped by pages whatever is asked for; [`Stats::ladder`](crate::Stats::ladder) shows it.
+    #[must_use]
+    pub fn mapping(mut self, mapping: Mapping) -> Self {
+        self.mapping = Some(mapping);
+        self
+    }
+
+    /// How the granularity of tracking is chosen. Default: what the environment variable `STREWN_POLICY` says (`adaptive`, `fine`, `coarse`,
+    /// `active-rnd`, `active-cks` or `genetic`), else `Adaptive`. It costs or saves time; what is durable does not depend on it. Heaps with the `page`
+    /// tracker have no ladder.
+    #[must_use]
+    pub fn policy(mut self, policy: PolicyKind) -> Self {
+        self.policy = Some(policy);
         self
     }
 
@@ -65,7 +86,7 @@ impl HeapOptions {
         let kind = self.wanted_tracker()?.unwrap_or_else(|| sys::probe::probe().default_tracker());
         let heap_id = self.heap_id()?;
         let store = StoreOptions { heap_id, addressing: addressing_of(kind), log_bytes: self.log_bytes };
-        Ok(Heap::new(Engine::create(path, &store, kind)?))
+        Ok(Heap::new(Engine::create(path, &store, kind, self.wanted_ladder()?)?))
     }
 
     /// Opens the heap at `path` as of its last durable checkpoint. Blocks while it reads the image and the log.
@@ -76,6 +97,7 @@ impl HeapOptions {
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Heap> {
         let path = path.as_ref();
         let wanted = self.wanted_tracker()?;
+        let ladder = self.wanted_ladder()?;
         let (store, recovered) = LogStore::open(path)?;
         let kind = match (recovered.addressing, wanted) {
             (Addressing::Dense, None) => TrackerKind::Page,
@@ -89,7 +111,7 @@ impl HeapOptions {
                 return Err(Error::new(ErrorKind::InvalidArgument, what));
             }
         };
-        let engine = Engine::recover(path, kind, store, recovered);
+        let engine = Engine::recover(path, kind, ladder, store, recovered);
         Ok(Heap::new(engine.map_err(|e| e.context(path.display()))?))
     }
 
@@ -106,11 +128,12 @@ impl HeapOptions {
     }
 
     fn wanted_tracker(&self) -> Result<Option<TrackerKind>> {
-        match (self.tracker, std::env::var("STREWN_TRACKER")) {
-            (Some(kind), _) => Ok(Some(kind)),
-            (None, Ok(name)) if !name.is_empty() => name.parse().map(Some),
-            (None, _) => Ok(None),
-        }
+        chosen(self.tracker, "STREWN_TRACKER")
+    }
+
+    fn wanted_ladder(&self) -> Result<(Mapping, PolicyKind)> {
+        let mapping = chosen(self.mapping, "STREWN_MAPPING")?.unwrap_or_default();
+        Ok((mapping, chosen(self.policy, "STREWN_POLICY")?.unwrap_or_default()))
     }
 
     fn heap_id(&self) -> Result<[u8; 16]> {
@@ -131,5 +154,14 @@ fn addressing_of(kind: TrackerKind) -> Addressing {
     match kind {
         TrackerKind::Async | TrackerKind::Signal => Addressing::Lanes,
         TrackerKind::Page => Addressing::Dense,
+    }
+}
+
+/// What was asked for by the program, else by the environment variable `name`.
+fn chosen<T: FromStr<Err = Error>>(asked: Option<T>, name: &str) -> Result<Option<T>> {
+    match (asked, std::env::var(name)) {
+        (Some(kind), _) => Ok(Some(kind)),
+        (None, Ok(value)) if !value.is_empty() => value.parse().map(Some),
+        (None, _) => Ok(None),
     }
 }

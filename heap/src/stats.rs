@@ -3,6 +3,7 @@
 use crate::base::Epoch;
 use crate::checkpoint::{CutReport, Live};
 use crate::durable::StoreStats;
+use crate::ladder::LadderStats;
 use crate::track::TrackerKind;
 use hdrhistogram::Histogram;
 
@@ -46,6 +47,8 @@ pub struct Stats {
     pub replayed_records: u64,
     /// Bytes of a record that a crash had cut short, dropped when the heap was opened. It was never acknowledged.
     pub dropped_tail_bytes: u64,
+    /// The granularity ladder. All zero with the `page` tracker.
+    pub ladder: LadderStats,
     /// Pauses: [`drains`](Self::drains), [`scans`](Self::scans) and [`copies`](Self::copies) together.
     pub pauses: Durations,
     /// Waits for sections to end. Long ones come from long sections.
@@ -156,6 +159,7 @@ impl Counters {
         store: StoreStats,
         tracker: TrackerKind,
         zones: usize,
+        ladder: LadderStats,
     ) -> Stats {
         Stats {
             epoch: self.epoch.0,
@@ -176,6 +180,7 @@ impl Counters {
             log_limit_bytes: self.opened.log_limit_bytes,
             replayed_records: self.opened.replayed_records,
             dropped_tail_bytes: self.opened.dropped_tail_bytes,
+            ladder,
             pauses: self.pauses.clone(),
             drains: self.drains.clone(),
             scans: self.scans.clone(),

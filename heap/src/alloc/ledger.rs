@@ -7,6 +7,7 @@
 //! - L3. `dirty` bits are set only for frames in `touched`, and are cleared only by the cut that records them.
 
 use crate::base::{FrameIndex, FrameSet, SlotIndex, SlotLayout, SlotMask};
+use std::ops::Range;
 
 /// Bit per slot and set of frames, for one zone.
 pub struct Ledger {
@@ -68,6 +69,11 @@ impl Ledger {
     pub fn mark_dirty(&mut self, frame: FrameIndex, slot: SlotIndex) {
         self.dirty[frame.index() * self.words + slot.index() / 64] |= 1 << (slot.index() % 64);
         self.touched.insert(frame);
+    }
+
+    /// Notes that `slot` was written in each of `frames`.
+    pub fn mark_slot_dirty(&mut self, frames: Range<u32>, slot: SlotIndex) {
+        frames.for_each(|frame| self.mark_dirty(FrameIndex(frame), slot));
     }
 
     /// Notes that all slots in `mask` were written.

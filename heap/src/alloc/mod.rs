@@ -28,13 +28,14 @@ pub use cache::{BATCH, Cache};
 pub use classes::{CLASSES, Class, SLOT_BYTES_MAX};
 pub use ledger::FrameDelta;
 pub use runs::{RunChange, RunZone};
-pub use slots::SlotZone;
+pub use slots::{SlotSetup, SlotZone};
 
 use crate::arena::{claim_zone, locate, map_exactly, slot_address};
 use crate::base::sync::{Mutex, lock};
 use crate::base::{END_ZONE, Error, ErrorKind, PAGE, Result, ZONE_PAGES, ZONE_SHIFT, ZoneIndex, ZoneKind, ZoneNumber};
 use crate::durable::{Addressing, Catalog};
-use crate::sys::WorkingMemory;
+use crate::ladder::{LadderStats, Mapping, PolicyKind};
+use crate::sys::{WorkingMemory, ZoneMapping};
 use crate::track::WriteTracker;
 use std::alloc::Layout;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -53,6 +54,21 @@ pub struct Seat {
     pub position: usize,
 }
 
+/// A zone whose contents are not there yet.
+enum RecoveredZone {
+    Slots(Class, Box<SlotZone>),
+    Runs(ZoneMapping),
+}
+
+impl RecoveredZone {
+    fn mapping(&self) -> &ZoneMapping {
+        match self {
+            RecoveredZone::Slots(_, zone) => &zone.mapping,
+            RecoveredZone::Runs(mapping) => mapping,
+        }
+    }
+}
+
 /// The allocator of one heap.
 ///
 /// Lock order: a class (or the runs), then the zone table.
@@ -67,6 +83,8 @@ pub struct Allocator {
     memory: WorkingMemory,
     heap_id: [u8; 16],
     how: Addressing,
+    mapping: Mapping,
+    policy: PolicyKind,
 }
 
 impl Allocator {
@@ -74,7 +92,12 @@ impl Allocator {
     ///
     /// # Errors
     /// If there is no memory to be had.
-    pub fn new(heap_id: [u8; 16], how: Addressing, tracker: Box<dyn WriteTracker>) -> Result<Self> {
+    pub fn new(
+        heap_id: [u8; 16],
+        how: Addressing,
+        tracker: Box<dyn WriteTracker>,
+        (mapping, policy): (Mapping, PolicyKind),
+    ) -> Result<Self> {
         Ok(Self {
             tracker,
             slots: std::array::from_fn(|_| Mutex::new(Vec::new())),
@@ -84,6 +107,8 @@ impl Allocator {
             memory: WorkingMemory::new()?,
             heap_id,
             how,
+            mapping,
+            policy,
         })
     }
 
@@ -91,35 +116,44 @@ impl Allocator {
     ///
     /// # Errors
     /// If something else is mapped there, if the heap has slots of a size that this build does not know, or what `load` returns.
-    pub fn recover(
-        &self,
-        catalog: &Catalog,
-        load: impl FnOnce(&[crate::sys::ZoneMapping]) -> Result<()>,
-    ) -> Result<()> {
-        let mut mappings = Vec::new();
-        for (i, zone) in catalog.zones.iter().enumerate() {
-            mappings.push(map_exactly(&self.memory, zone.number, ZoneIndex(i as u16), zone.kind, self.how)?);
-        }
-        load(&mappings)?;
-        for ((i, zone), mapping) in catalog.zones.iter().enumerate().zip(mappings) {
-            let index = ZoneIndex(i as u16);
-            let tracker = &*self.tracker;
-            match zone.kind {
+    pub fn recover(&self, catalog: &Catalog, load: impl FnOnce(&[&ZoneMapping]) -> Result<()>) -> Result<()> {
+        let mut recovered = Vec::new();
+        for (zone, index) in catalog.zones.iter().zip((0..).map(ZoneIndex)) {
+            let mapping = map_exactly(&self.memory, zone.number, index, zone.kind, self.how)?;
+            recovered.push(match zone.kind {
                 ZoneKind::Slots(layout) => {
                     let class =
                         Class::with_layout(layout).ok_or_else(|| unknown_class(zone.number, layout.slot_bytes()))?;
+                    RecoveredZone::Slots(class, Box::new(SlotZone::recover(index, mapping, self.setup(class), zone)))
+                }
+                ZoneKind::Runs => RecoveredZone::Runs(mapping),
+            });
+        }
+        load(&recovered.iter().map(RecoveredZone::mapping).collect::<Vec<_>>())?;
+        for ((zone, index), recovered) in catalog.zones.iter().zip((0..).map(ZoneIndex)).zip(recovered) {
+            match recovered {
+                RecoveredZone::Slots(class, mut slots) => {
+                    slots.track_recovered(&*self.tracker)?;
                     let mut zones = lock(&self.slots[class.index()]);
-                    zones.push(SlotZone::recover(index, mapping, self.how, layout, zone, tracker)?);
+                    zones.push(*slots);
                     self.seat(zone.number, zone.kind, zones.len() - 1, class.index() as u8);
                 }
-                ZoneKind::Runs => {
+                RecoveredZone::Runs(mapping) => {
                     let mut zones = lock(&self.runs);
-                    zones.push(RunZone::recover(index, mapping, zone, tracker)?);
+                    zones.push(RunZone::recover(index, mapping, zone, &*self.tracker)?);
                     self.seat(zone.number, zone.kind, zones.len() - 1, RUNS);
                 }
             }
         }
         Ok(())
+    }
+
+    /// How a zone of `class` is set up in this heap.
+    fn setup(&self, class: Class) -> SlotSetup {
+        let layout = class.layout();
+        let tracks_huge_pages = self.tracker.tracks_huge_pages();
+        let policy = self.policy.make(layout, self.tracker.kind());
+        SlotSetup { layout, how: self.how, mapping: self.mapping, tracks_huge_pages, policy }
     }
 
     /// Allocates memory for `layout`. Its bytes are arbitrary.
@@ -256,9 +290,25 @@ impl Allocator {
     /// Returns empty frames and freed runs to the operating system.
     pub fn punch_empty(&self, frames_min: u32) {
         for zones in &self.slots {
-            lock(zones).iter_mut().for_each(|zone| zone.punch_empty(frames_min));
+            lock(zones).iter_mut().for_each(|zone| zone.punch_empty(&*self.tracker, frames_min));
         }
         lock(&self.runs).iter_mut().for_each(RunZone::punch_empty);
+    }
+
+    /// Makes huge pages of blocks that were filled page by page.
+    pub fn collapse_filled(&self) {
+        for zones in &self.slots {
+            lock(zones).iter_mut().for_each(SlotZone::collapse_filled);
+        }
+    }
+
+    /// What the ladders of all zones count.
+    pub fn ladder_stats(&self) -> LadderStats {
+        let mut sum = LadderStats::default();
+        for zones in &self.slots {
+            lock(zones).iter().for_each(|zone| sum.add(&zone.ladder_stats()));
+        }
+        sum
     }
 
     /// Memory that the bookkeeping takes, and memory that objects take, in bytes.
@@ -314,7 +364,7 @@ impl Allocator {
         }
         let kind = ZoneKind::Slots(class.layout());
         self.add_zone(kind, class.index() as u8, zones.len(), |index, mapping| {
-            zones.push(SlotZone::new(index, mapping, class.layout(), self.how));
+            zones.push(SlotZone::new(index, mapping, self.setup(class)));
         })?;
         let zone = zones.last_mut().expect("just added");
         zone.take_fresh(&*self.tracker, bin.refill())?;
@@ -364,7 +414,7 @@ impl Allocator {
         kind: ZoneKind,
         owner: u8,
         position: usize,
-        add: impl FnOnce(ZoneIndex, crate::sys::ZoneMapping),
+        add: impl FnOnce(ZoneIndex, ZoneMapping),
     ) -> Result<()> {
         let mut table = lock(&self.table);
         let index = ZoneIndex(table.len() as u16);

@@ -4,23 +4,36 @@
 //! - S1. A slot is taken, free or fresh. Fresh slots lie beyond the cursor: in later lanes of the current run of frames, or in later runs.
 //! - S2. `free` holds exactly the frames that have a free slot (not taken, not fresh).
 //! - S3. Lane l is mapped and tracked for exactly the frames below `lane_frames[l]`; a slot is handed out only there.
-//! - S4. taken + free + fresh slots below the end of the current run == slots of these frames (see [`SlotZone::check`]).
+//! - S4. taken + free + fresh slots below the end of the zone == slots of these frames (see [`SlotZone::check`]). Slots of vacant blocks are fresh.
 //!
-//! Fresh slots are handed out by runs of frames: all frames of a run through lane 1, then all through lane 2, and so on. Sequential
-//! reads through lanes are fastest for runs of about 64 frames (ARCHITECTURE.md, "Reading"); a zone starts with runs of 8 so that a heap
-//! with few objects stays small.
+//! Fresh slots are handed out by runs of frames: all frames of a run through lane 1, then all through lane 2, and so on. A run is one of two things:
+//! - *A block that is a huge page*, once the zone has a block full, if slots are small ([`COARSE_SLOT_BYTES_MAX`]) and the kernel can. Each lane maps it by
+//!   one entry, and what is handed out together lies in one lane-block, which is the unit that the ladder works on. Reading costs the same in any order
+//!   then (ARCHITECTURE.md, "Reading").
+//! - *Some frames mapped by pages*, else: 64, where sequential reads through lanes by pages are fastest, and fewer at first so that a heap with few
+//!   objects stays small. A run never reaches over the end of a block.
 
 use super::ledger::Ledger;
 use crate::arena::{Spot, lane_range, slot_address};
-use crate::base::{FrameIndex, FrameSet, LaneIndex, PAGE, Result, SlotIndex, SlotLayout, SlotMask};
-use crate::base::{ZONE_FRAMES, ZoneIndex};
+use crate::base::{
+    BLOCK_FRAMES, FrameIndex, FrameSet, LaneBlock, LaneIndex, PAGE, Result, SlotIndex, SlotLayout, SlotMask,
+    block_frames,
+};
+use crate::base::{PAGE_SHIFT, ZONE_FRAMES, ZoneIndex};
 use crate::durable::{Addressing, ZoneCatalog};
-use crate::sys::ZoneMapping;
+use crate::ladder::{Ladder, LadderStats, Mapping, Policy, Site};
+use crate::sys::{ZoneMapping, huge_lanes};
 use crate::track::WriteTracker;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 const RUN_FRAMES_MIN: u32 = 8;
 const RUN_FRAMES_MAX: u32 = 64;
+/// Fresh slots handed out at a time.
+const BATCH_FRAMES: u32 = 64;
+/// Larger slots are always mapped by pages: a cold lane-block that wakes has all its 512 slots copied, 128 KiB for these and more for larger ones, while
+/// the heap has the fewer of them to scan.
+const COARSE_SLOT_BYTES_MAX: usize = 256;
 
 /// Where the next fresh slots come from.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +43,8 @@ struct Cursor {
     end: u32,
     /// The next slot to hand out in each frame of the run; at `slots` the run is used up.
     slot: u16,
+    /// The next frame to hand it out in.
+    at: u32,
 }
 
 /// One zone of slots of one size.
@@ -46,15 +61,54 @@ pub struct SlotZone {
     free: FrameSet,
     cursor: Cursor,
     lane_frames: Vec<u32>,
+    /// Frames that were ever part of a run.
+    frames: u32,
     /// Frames that lost their last taken slot and may be punched out.
     emptied: FrameSet,
     /// Whether one was added since they were last looked at.
     newly_emptied: bool,
+    /// How finely the writes to each lane-block are tracked.
+    pub ladder: Ladder,
+    mapping_asked: Mapping,
+    /// Whether its blocks can be huge pages.
+    coarse: bool,
+    /// Blocks without a taken slot, whose memory was given back. Their slots are fresh.
+    vacant: BTreeSet<u32>,
+    /// Blocks of pages below this one are not asked to become huge pages again.
+    collapsed: u32,
+}
+
+/// How a zone is set up.
+pub struct SlotSetup {
+    /// How frames are cut.
+    pub layout: SlotLayout,
+    /// How objects are addressed.
+    pub how: Addressing,
+    /// How lanes are to be mapped.
+    pub mapping: Mapping,
+    /// Whether its tracker arms what is mapped by a huge page as one.
+    pub tracks_huge_pages: bool,
+    /// How finely writes are tracked.
+    pub policy: Box<dyn Policy>,
+}
+
+impl SlotSetup {
+    /// Whether blocks of such a zone can be huge pages.
+    pub fn is_coarse(&self) -> bool {
+        self.how == Addressing::Lanes
+            && self.mapping != Mapping::Pages
+            && self.tracks_huge_pages
+            && self.layout.slot_bytes() <= COARSE_SLOT_BYTES_MAX
+            && huge_lanes().is_available()
+    }
 }
 
 impl SlotZone {
     /// An empty zone in `mapping`.
-    pub fn new(index: ZoneIndex, mapping: ZoneMapping, layout: SlotLayout, how: Addressing) -> Self {
+    pub fn new(index: ZoneIndex, mapping: ZoneMapping, setup: SlotSetup) -> Self {
+        let coarse = setup.is_coarse();
+        let SlotSetup { layout, how, policy, .. } = setup;
+        let ladder = Ladder::new(mapping.number(), layout, policy, coarse);
         let lanes = match how {
             Addressing::Lanes => layout.slots() + 1,
             Addressing::Dense => 1,
@@ -67,43 +121,82 @@ impl SlotZone {
             how,
             taken: Vec::new(),
             free: FrameSet::default(),
-            cursor: Cursor { first: 0, end: 0, slot: layout.slots() },
+            cursor: Cursor { first: 0, end: 0, slot: layout.slots(), at: 0 },
             lane_frames: vec![0; usize::from(lanes)],
+            frames: 0,
             emptied: FrameSet::default(),
             newly_emptied: false,
+            ladder,
+            mapping_asked: setup.mapping,
+            coarse,
+            vacant: BTreeSet::new(),
+            collapsed: 0,
         }
     }
 
-    /// The zone that `catalog` describes: every slot below its high-water frame is taken or free, and the lanes are armed.
-    ///
-    /// # Errors
-    /// If the operating system refuses to track the lanes.
-    pub fn recover(
-        index: ZoneIndex,
-        mapping: ZoneMapping,
-        how: Addressing,
-        layout: SlotLayout,
-        catalog: &ZoneCatalog,
-        tracker: &dyn WriteTracker,
-    ) -> Result<Self> {
-        let mut zone = Self::new(index, mapping, layout, how);
+    /// The zone that `catalog` describes, before its contents are loaded: every slot below its high-water frame is taken or free. Nothing is tracked yet
+    /// ([`SlotZone::track_recovered`]). Blocks with objects become huge pages where that is possible and wanted, which makes loading them faster as well.
+    pub fn recover(index: ZoneIndex, mapping: ZoneMapping, setup: SlotSetup, catalog: &ZoneCatalog) -> Self {
+        let mut zone = Self::new(index, mapping, setup);
         zone.grow(catalog.frames);
         zone.taken[..catalog.allocated.len()].copy_from_slice(&catalog.allocated);
         zone.ledger.recover(&catalog.allocated);
-        zone.cursor.first = catalog.frames;
-        zone.cursor.end = catalog.frames;
+        (zone.cursor.first, zone.cursor.end, zone.cursor.at) = (catalog.frames, catalog.frames, catalog.frames);
+        let blocks = if zone.wants_huge_pages() { catalog.frames / BLOCK_FRAMES } else { 0 };
+        for block in 0..blocks {
+            if zone.is_empty_block(block) {
+                zone.vacant.insert(block);
+            } else {
+                zone.collapse(block);
+            }
+        }
+        zone.collapsed = blocks;
         for frame in (0..catalog.frames).map(FrameIndex) {
             if !zone.free_slots(frame).is_empty() {
                 zone.free.insert(frame);
             }
         }
+        zone
+    }
+
+    /// Tracks and arms the lanes of a recovered zone.
+    ///
+    /// # Errors
+    /// If the operating system refuses to track the lanes.
+    pub fn track_recovered(&mut self, tracker: &dyn WriteTracker) -> Result<()> {
+        let frames = self.frames;
         // A zone may have been recorded before any of its slots was: then there is nothing to track.
-        for lane in zone.tracked_lanes().filter(|_| catalog.frames > 0) {
-            let range = lane_range(zone.mapping.number(), lane, 0..catalog.frames);
-            zone.track(tracker, lane, range.clone(), catalog.frames)?;
-            tracker.arm(range)?;
+        for lane in self.tracked_lanes().filter(|_| frames > 0) {
+            let number = self.mapping.number();
+            for block in (0..frames / BLOCK_FRAMES).filter(|block| self.ladder.is_huge(*block)) {
+                self.mapping.map_backed(lane_range(number, lane, block_frames(block)), 0)?;
+            }
+            self.track(tracker, lane, lane_range(number, lane, 0..frames), frames)?;
+            if self.how == Addressing::Dense {
+                tracker.arm(lane_range(number, lane, 0..frames))?;
+                continue;
+            }
+            for block in 0..frames.div_ceil(BLOCK_FRAMES) {
+                self.ladder.recover(LaneBlock::new(SlotIndex(lane.0 - 1), block), self.vacant.contains(&block));
+            }
+            for stretch in self.stretches_in_use(frames) {
+                tracker.arm(lane_range(number, lane, stretch))?;
+            }
         }
-        Ok(zone)
+        Ok(())
+    }
+
+    /// The frames below `frames` that are in no vacant block.
+    fn stretches_in_use(&self, frames: u32) -> Vec<Range<u32>> {
+        let mut stretches = Vec::new();
+        let mut from = 0;
+        for block in self.vacant.iter().map(|block| block_frames(*block)).chain([frames..frames]) {
+            if from < block.start {
+                stretches.push(from..block.start);
+            }
+            from = block.end;
+        }
+        stretches
     }
 
     /// How frames are cut here.
@@ -111,30 +204,34 @@ impl SlotZone {
         self.layout
     }
 
-    /// The lanes that are tracked, with the frames tracked in each.
-    pub fn lanes(&self) -> impl Iterator<Item = (LaneIndex, u32)> + use<'_> {
-        self.tracked_lanes().map(|lane| (lane, self.lane_frames[lane.index()]))
-    }
-
-    /// Takes up to `limit` free slots and pushes their addresses, the lowest last. Returns how many.
+    /// Takes up to `limit` free slots and pushes their addresses, the lowest last. Returns how many. They come from the lowest frames; in a block that is a
+    /// huge page, as far as possible from one lane-block: the same slot of one frame after the other.
     pub fn take_free(&mut self, limit: usize, into: &mut Vec<u64>) -> usize {
         let start = into.len();
         while into.len() - start < limit {
-            let Some(frame) = self.free.first() else { break };
-            let free = self.free_slots(frame);
-            for slot in free.iter().take(limit - (into.len() - start)) {
-                self.take(Spot { frame, slot });
-                into.push(self.address(Spot { frame, slot }));
+            let Some(first) = self.free.first() else { break };
+            let slots = self.free_slots(first);
+            if !self.ladder.is_huge(first.0 / BLOCK_FRAMES) {
+                for slot in slots.iter().take(limit - (into.len() - start)) {
+                    into.push(self.take_again(Spot { frame: first, slot }));
+                }
+                continue;
             }
-            if self.free_slots(frame).is_empty() {
-                self.free.remove(frame);
+            let slot = slots.iter().next().expect("S2: the frame has a free slot");
+            let end = block_frames(first.0 / BLOCK_FRAMES).end;
+            let mut next = Some(first);
+            while let Some(frame) = next.filter(|frame| frame.0 < end && into.len() - start < limit) {
+                if self.free_slots(frame).contains(slot) {
+                    into.push(self.take_again(Spot { frame, slot }));
+                }
+                next = self.free.next_at_or_after(FrameIndex(frame.0 + 1));
             }
         }
         into[start..].reverse();
         into.len() - start
     }
 
-    /// Takes the next batch of fresh slots: one for each frame of the current run. Returns how many: 0 when the zone is full.
+    /// Takes the next batch of fresh slots, all in one lane of the current run. Returns how many: 0 when the zone is full.
     ///
     /// # Errors
     /// If the operating system has no memory for it, or refuses to track it. Nothing is taken then.
@@ -146,12 +243,14 @@ impl SlotZone {
             return Ok(self.take_free(RUN_FRAMES_MAX as usize, into));
         }
         let slot = SlotIndex(self.cursor.slot);
-        let lane = LaneIndex(slot.0 + 1);
-        let frames = self.cursor.first..self.cursor.end;
-        let range = lane_range(self.mapping.number(), lane, frames.clone());
-        self.mapping.map_backed(range.clone(), self.layout.byte_of(slot))?;
-        self.track(tracker, lane, range, frames.end)?;
-        self.cursor.slot += 1;
+        if self.cursor.at == self.cursor.first {
+            self.begin_lane(tracker, slot)?;
+        }
+        let frames = self.cursor.at..self.cursor.end.min(self.cursor.at + BATCH_FRAMES);
+        self.cursor.at = frames.end;
+        if frames.end == self.cursor.end {
+            (self.cursor.slot, self.cursor.at) = (slot.0 + 1, self.cursor.first);
+        }
         let start = into.len();
         for frame in frames.map(FrameIndex) {
             self.take(Spot { frame, slot });
@@ -159,6 +258,22 @@ impl SlotZone {
         }
         into[start..].reverse();
         Ok(into.len() - start)
+    }
+
+    /// Maps and tracks the current run of frames in the lane of `slot`.
+    fn begin_lane(&mut self, tracker: &dyn WriteTracker, slot: SlotIndex) -> Result<()> {
+        let lane = LaneIndex(slot.0 + 1);
+        let frames = self.cursor.first..self.cursor.end;
+        let range = lane_range(self.mapping.number(), lane, frames.clone());
+        self.mapping.map_backed(range.clone(), self.layout.byte_of(slot))?;
+        let at = LaneBlock::new(slot, frames.start / BLOCK_FRAMES);
+        if self.lane_frames[lane.index()] < frames.end {
+            self.track(tracker, lane, range, frames.end)?;
+        } else if self.ladder.is_untracked(at) {
+            self.track(tracker, lane, range, self.lane_frames[lane.index()])?;
+        }
+        self.ladder.begin(at);
+        Ok(())
     }
 
     /// Gives `addr` back.
@@ -178,7 +293,7 @@ impl SlotZone {
     /// Whether the slot at `addr`, an address of this zone, is taken.
     pub fn is_taken(&self, addr: u64) -> bool {
         let Spot { frame, slot } = crate::arena::locate(self.layout, addr);
-        frame.0 < self.cursor.end && SlotMask::from_words(self.taken_words(frame)).contains(slot)
+        frame.0 < self.frames && SlotMask::from_words(self.taken_words(frame)).contains(slot)
     }
 
     /// The mask of taken slots of `frame`.
@@ -194,12 +309,16 @@ impl SlotZone {
 
     /// Returns the memory of frames without a taken slot to the operating system, in stretches of at least `frames_min`. Best effort: what it does not
     /// take stays with the heap, free.
-    pub fn punch_empty(&mut self, frames_min: u32) {
+    pub fn punch_empty(&mut self, tracker: &dyn WriteTracker, frames_min: u32) {
         if !std::mem::take(&mut self.newly_emptied) {
             return;
         }
         let mut next = FrameIndex(0);
         while let Some(first) = self.emptied.next_at_or_after(next) {
+            if self.ladder.is_huge(first.0 / BLOCK_FRAMES) {
+                next = FrameIndex(self.punch_block(tracker, first.0 / BLOCK_FRAMES));
+                continue;
+            }
             if self.taken_words(first).iter().any(|w| *w != 0) {
                 self.emptied.remove(first);
             }
@@ -217,9 +336,112 @@ impl SlotZone {
         }
     }
 
+    /// Returns the memory of a block that is a huge page, if no slot of it is taken. Best effort. Returns the frame after it.
+    fn punch_block(&mut self, tracker: &dyn WriteTracker, block: u32) -> u32 {
+        let frames = block_frames(block);
+        let filling = self.is_filling(frames.start);
+        let (at, len) = (u64::from(frames.start) * PAGE as u64, frames.len() as u64 * PAGE as u64);
+        if filling || !self.is_empty_block(block) || self.mapping.punch(at, len).is_err() {
+            return frames.end;
+        }
+        let site =
+            Site { mapping: &self.mapping, tracker, taken: &self.taken, lane_frames: &self.lane_frames, filling: None };
+        self.ladder.vacate(block, &site);
+        self.vacant.insert(block);
+        for frame in frames.clone().map(FrameIndex) {
+            self.emptied.remove(frame);
+            self.free.remove(frame);
+            self.ledger.mark_emptied(frame);
+        }
+        frames.end
+    }
+
+    /// Makes huge pages of blocks that were filled page by page. Best effort: a block that the kernel refuses is not tried again.
+    pub fn collapse_filled(&mut self) {
+        if !self.wants_huge_pages() {
+            return;
+        }
+        for block in self.collapsed..self.frames / BLOCK_FRAMES {
+            if self.cursor.slot < self.layout.slots() && self.cursor.first / BLOCK_FRAMES == block {
+                return;
+            }
+            if !self.ladder.is_huge(block) && !self.vacant.contains(&block) && !self.is_empty_block(block) {
+                self.collapse(block);
+            }
+            self.collapsed = block + 1;
+        }
+    }
+
+    /// Tells the ledger what the tracker found in this zone since the last time.
+    ///
+    /// # Errors
+    /// What the tracker reports. What was found by then is in the ledger.
+    pub fn harvest(&mut self, tracker: &dyn WriteTracker) -> Result<()> {
+        if self.how == Addressing::Dense {
+            return self.harvest_dense(tracker);
+        }
+        let ledger = &mut self.ledger;
+        self.ladder.harvest(tracker, &self.lane_frames, |slot, frames| ledger.mark_slot_dirty(frames, slot))
+    }
+
+    fn harvest_dense(&mut self, tracker: &dyn WriteTracker) -> Result<()> {
+        let (all, ledger) = (SlotMask::first(self.layout.slots()), &mut self.ledger);
+        let range = lane_range(self.mapping.number(), LaneIndex(0), 0..self.lane_frames[0]);
+        if range.is_empty() {
+            return Ok(());
+        }
+        let base = range.start;
+        tracker.harvest(range, &mut |written| {
+            let frame = |addr: u64| ((addr - base) >> PAGE_SHIFT) as u32;
+            for frame in (frame(written.start)..frame(written.end)).map(FrameIndex) {
+                ledger.mark_all_dirty(frame, &all);
+            }
+        })
+    }
+
+    /// Lets each lane-block step to another rung of the ladder, and tells the ledger what was found out by looking. The world is stopped, and the zone
+    /// has been harvested.
+    pub fn climb(&mut self, tracker: &dyn WriteTracker) {
+        if self.how == Addressing::Dense {
+            return;
+        }
+        let (cursor, ledger) = (self.cursor, &mut self.ledger);
+        let filling = (cursor.slot < self.layout.slots() && cursor.at > cursor.first)
+            .then(|| LaneBlock::new(SlotIndex(cursor.slot), cursor.first / BLOCK_FRAMES));
+        let site =
+            Site { mapping: &self.mapping, tracker, taken: &self.taken, lane_frames: &self.lane_frames, filling };
+        self.ladder.climb(&site, |slot, frames| ledger.mark_slot_dirty(frames, slot));
+    }
+
+    /// What the zone's ladder counts.
+    pub fn ladder_stats(&self) -> LadderStats {
+        if self.how == Addressing::Dense { LadderStats::default() } else { self.ladder.stats(&self.lane_frames) }
+    }
+
+    /// Whether blocks of this zone are to be huge pages, now that it has as many frames as it has.
+    fn wants_huge_pages(&self) -> bool {
+        self.coarse && (self.mapping_asked == Mapping::Huge || self.frames >= BLOCK_FRAMES)
+    }
+
+    /// Makes a huge page of `block`, if the kernel gives one.
+    fn collapse(&mut self, block: u32) {
+        let dense = lane_range(self.mapping.number(), LaneIndex(0), block_frames(block));
+        self.ladder.set_huge(block, self.mapping.collapse(dense).is_ok());
+    }
+
+    fn is_empty_block(&self, block: u32) -> bool {
+        let words = self.layout.mask_words();
+        let frames = block_frames(block);
+        self.taken[frames.start as usize * words..frames.end as usize * words].iter().all(|word| *word == 0)
+    }
+
     /// Bytes of memory that the bookkeeping of this zone takes.
     pub fn memory_bytes(&self) -> usize {
-        self.taken.capacity() * 8 + self.free.memory_bytes() + self.emptied.memory_bytes() + self.ledger.memory_bytes()
+        self.ladder.memory_bytes()
+            + self.taken.capacity() * 8
+            + self.free.memory_bytes()
+            + self.emptied.memory_bytes()
+            + self.ledger.memory_bytes()
     }
 
     /// Checks S2 and S4.
@@ -230,17 +452,20 @@ impl SlotZone {
         let slots = u64::from(self.layout.slots());
         let fresh = match self.how {
             Addressing::Lanes => {
-                u64::from(self.cursor.end - self.cursor.first) * u64::from(self.layout.slots() - self.cursor.slot)
+                let left =
+                    u64::from(self.cursor.end - self.cursor.first) * u64::from(self.layout.slots() - self.cursor.slot);
+                let vacant = self.vacant.len() as u64 * u64::from(BLOCK_FRAMES) * slots;
+                left - u64::from(self.cursor.at - self.cursor.first) + vacant
             }
             Addressing::Dense => 0,
         };
         let mut free = 0;
-        for frame in (0..self.cursor.end).map(FrameIndex) {
+        for frame in (0..self.frames).map(FrameIndex) {
             let count = u64::from(self.free_slots(frame).count());
             assert_eq!(count > 0, self.free.contains(frame), "S2: zone {} frame {frame}", self.index);
             free += count;
         }
-        let all = slots * u64::from(self.cursor.end);
+        let all = slots * u64::from(self.frames);
         assert_eq!(self.taken_slots() + free + fresh, all, "S4: zone {}", self.index);
     }
 
@@ -249,7 +474,8 @@ impl SlotZone {
         let mut end = first.0;
         while self.emptied.contains(FrameIndex(end))
             && self.taken_words(FrameIndex(end)).iter().all(|w| *w == 0)
-            && (end < self.cursor.first || self.cursor.slot == self.layout.slots())
+            && !self.is_filling(end)
+            && !self.ladder.is_huge(end / BLOCK_FRAMES)
         {
             end += 1;
         }
@@ -258,19 +484,24 @@ impl SlotZone {
 
     /// Starts the next run of frames. False when the zone is full.
     fn next_run(&mut self, tracker: &dyn WriteTracker) -> Result<bool> {
-        let first = self.cursor.end;
-        let end = (first + first.clamp(RUN_FRAMES_MIN, RUN_FRAMES_MAX)).min(ZONE_FRAMES);
+        let Range { start: first, end } = self.next_frames();
         if first == end {
             return Ok(false);
         }
         // The dense lane first: this allocates the frames, and the lanes then map what is there.
         let dense = lane_range(self.mapping.number(), LaneIndex(0), first..end);
-        self.mapping.populate(dense.clone())?;
+        if end - first == BLOCK_FRAMES {
+            self.collapse(first / BLOCK_FRAMES);
+        }
+        if !self.ladder.is_huge(first / BLOCK_FRAMES) {
+            self.mapping.populate(dense.clone())?;
+        }
         if self.how == Addressing::Dense {
             self.track(tracker, LaneIndex(0), dense, end)?;
         }
-        self.grow(end);
-        self.cursor = Cursor { first, end, slot: 0 };
+        self.grow(end.max(self.frames));
+        self.vacant.remove(&(first / BLOCK_FRAMES));
+        self.cursor = Cursor { first, end, slot: 0, at: first };
         if self.how == Addressing::Dense {
             self.cursor.slot = self.layout.slots();
             for frame in (first..end).map(FrameIndex) {
@@ -280,7 +511,23 @@ impl SlotZone {
         Ok(true)
     }
 
+    /// The frames of the next run: a vacant block, a new block, or some frames up to the end of a block. Empty when the zone is full.
+    fn next_frames(&self) -> Range<u32> {
+        if let Some(block) = self.vacant.first() {
+            return block_frames(*block);
+        }
+        let first = self.frames;
+        let block = block_frames(first / BLOCK_FRAMES);
+        let end = if first == block.start && self.wants_huge_pages() {
+            block.end
+        } else {
+            block.end.min(first + first.clamp(RUN_FRAMES_MIN, RUN_FRAMES_MAX))
+        };
+        first..end.min(ZONE_FRAMES)
+    }
+
     fn grow(&mut self, frames: u32) {
+        self.frames = frames;
         self.taken.resize(frames as usize * self.layout.mask_words(), 0);
         self.ledger.grow(frames);
     }
@@ -306,12 +553,28 @@ impl SlotZone {
 
     /// The slots of `frame` that are neither taken nor fresh.
     fn free_slots(&self, frame: FrameIndex) -> SlotMask {
-        let handed_out = if self.how == Addressing::Lanes && frame.0 >= self.cursor.first && frame.0 < self.cursor.end {
-            self.cursor.slot
+        let handed_out = if self.is_filling(frame.0) {
+            self.cursor.slot + u16::from(frame.0 < self.cursor.at)
+        } else if self.vacant.contains(&(frame.0 / BLOCK_FRAMES)) {
+            0
         } else {
             self.layout.slots()
         };
         SlotMask::first(handed_out).minus(&SlotMask::from_words(self.taken_words(frame)))
+    }
+
+    /// Whether `frame` has fresh slots in the current run.
+    fn is_filling(&self, frame: u32) -> bool {
+        self.cursor.slot < self.layout.slots() && (self.cursor.first..self.cursor.end).contains(&frame)
+    }
+
+    /// Takes a free slot. Returns its address.
+    fn take_again(&mut self, spot: Spot) -> u64 {
+        self.take(spot);
+        if self.free_slots(spot.frame).is_empty() {
+            self.free.remove(spot.frame);
+        }
+        self.address(spot)
     }
 
     fn take(&mut self, spot: Spot) {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 fn allocator(how: Addressing) -> Allocator {
     let kind = if how == Addressing::Lanes { TrackerKind::Signal } else { TrackerKind::Page };
     let kind = if track::open(kind).is_ok() { kind } else { TrackerKind::Signal };
-    Allocator::new([7; 16], how, track::open(kind).unwrap()).unwrap()
+    Allocator::new([7; 16], how, track::open(kind).unwrap(), Default::default()).unwrap()
 }
 
 fn request(size: usize, align: usize) -> Layout {

@@ -1,12 +1,12 @@
 //! What every other layer may use: units, errors, the `sync` switch. Uses nothing of the crate itself.
 
 pub mod error;
-pub mod frame_set;
+pub mod index_set;
 pub mod mask;
 pub mod sync;
 pub mod units;
 
 pub use error::{Error, ErrorKind, Result};
-pub use frame_set::FrameSet;
+pub use index_set::{FrameSet, LaneBlockSet};
 pub use mask::SlotMask;
 pub use units::*;

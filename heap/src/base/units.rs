@@ -12,6 +12,10 @@ pub const LANE_SHIFT: u32 = 30;
 pub const ZONE_SHIFT: u32 = 39;
 /// Frames in a zone of slots: 1 GiB. Small in the twin, so that running full is common there.
 pub const ZONE_FRAMES: u32 = if cfg!(any(miri, strewn_twin)) { 512 } else { 1 << 18 };
+/// Frames of a block: what one huge page holds.
+pub const BLOCK_FRAMES: u32 = 512;
+/// Blocks in a zone of slots.
+pub const ZONE_BLOCKS: u32 = ZONE_FRAMES / BLOCK_FRAMES;
 /// Pages in a zone of page runs: the whole 512 GiB of its address space.
 pub const ZONE_PAGES: u32 = if cfg!(any(miri, strewn_twin)) { 512 } else { 1 << 27 };
 /// Zones below this number hold executables, the usual mmap area of sanitizers, and the like.
@@ -51,6 +55,10 @@ unit!(
     FrameIndex, u32
 );
 unit!(
+    /// One lane of one block of a zone, numbered lane by lane: slot j of 512 neighbouring frames.
+    LaneBlock, u32
+);
+unit!(
     /// One object's place in a frame.
     SlotIndex, u16
 );
@@ -71,7 +79,64 @@ macro_rules! index {
     };
 }
 
-index!(ZoneNumber ZoneIndex LaneIndex FrameIndex SlotIndex);
+index!(ZoneNumber ZoneIndex LaneIndex FrameIndex SlotIndex LaneBlock);
+
+/// What an [`IndexSet`](super::IndexSet) can hold.
+pub trait Index: Copy {
+    /// The one with this number.
+    fn at(index: usize) -> Self;
+    /// Its number.
+    fn index(self) -> usize;
+}
+
+macro_rules! member {
+    ($($name:ident)*) => {
+        $(impl Index for $name {
+            #[inline]
+            fn at(index: usize) -> Self {
+                Self(index as u32)
+            }
+            #[inline]
+            fn index(self) -> usize {
+                self.0 as usize
+            }
+        })*
+    };
+}
+
+member!(FrameIndex LaneBlock);
+
+impl LaneBlock {
+    /// The one that holds `slot` of each frame of `block`.
+    #[inline]
+    pub fn new(slot: SlotIndex, block: u32) -> Self {
+        Self(u32::from(slot.0) * ZONE_BLOCKS + block)
+    }
+
+    /// The slot that it holds of each of its frames.
+    #[inline]
+    pub fn slot(self) -> SlotIndex {
+        SlotIndex((self.0 / ZONE_BLOCKS) as u16)
+    }
+
+    /// Its block.
+    #[inline]
+    pub fn block(self) -> u32 {
+        self.0 % ZONE_BLOCKS
+    }
+
+    /// The frames of its block.
+    #[inline]
+    pub fn frames(self) -> std::ops::Range<u32> {
+        block_frames(self.block())
+    }
+}
+
+/// The frames of `block`.
+#[inline]
+pub fn block_frames(block: u32) -> std::ops::Range<u32> {
+    block * BLOCK_FRAMES..(block + 1) * BLOCK_FRAMES
+}
 
 /// What a zone holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

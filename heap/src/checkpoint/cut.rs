@@ -12,9 +12,7 @@ use super::ticket::{CutReport, Pending};
 use crate::alloc::{Allocator, CLASSES, Cache, Class, FrameDelta, RunChange, RunZone, Seat, SlotZone};
 use crate::arena::{locate, page_address};
 use crate::base::sync::{Mutex, lock};
-use crate::base::{
-    Epoch, Error, ErrorKind, FrameIndex, PAGE, PAGE_SHIFT, Result, SlotIndex, SlotMask, ZONE_SHIFT, ZoneKind,
-};
+use crate::base::{Epoch, Error, ErrorKind, FrameIndex, PAGE, Result, SlotMask, ZONE_SHIFT, ZoneKind};
 use crate::durable::{Addressing, Catalog, Item, Record, RecordBuilder};
 use crate::sys;
 use std::ops::Range;
@@ -234,30 +232,13 @@ fn scan(allocator: &Allocator, seats: &[Seat]) -> Result<()> {
         match seat.kind {
             ZoneKind::Slots(layout) => {
                 let class = Class::with_layout(layout).expect("a seat's layout is that of a class");
-                allocator.with_slots(class, |zones| scan_slots(allocator, &mut zones[seat.position]))?;
+                allocator.with_slots(class, |zones| {
+                    let zone = &mut zones[seat.position];
+                    zone.harvest(allocator.tracker()).map(|()| zone.climb(allocator.tracker()))
+                })?;
             }
             ZoneKind::Runs => allocator.with_runs(|zones| zones[seat.position].harvest(allocator.tracker()))?,
         }
-    }
-    Ok(())
-}
-
-fn scan_slots(allocator: &Allocator, zone: &mut SlotZone) -> Result<()> {
-    let all = SlotMask::first(zone.layout().slots());
-    let lanes: Vec<_> = zone.lanes().filter(|(_, frames)| *frames > 0).collect();
-    for (lane, frames) in lanes {
-        let range = crate::arena::lane_range(zone.mapping.number(), lane, 0..frames);
-        let base = range.start;
-        let ledger = &mut zone.ledger;
-        allocator.tracker().harvest(range, &mut |written| {
-            let frame = |addr: u64| ((addr - base) >> PAGE_SHIFT) as u32;
-            for frame in (frame(written.start)..frame(written.end)).map(FrameIndex) {
-                match allocator.addressing() {
-                    Addressing::Lanes => ledger.mark_dirty(frame, SlotIndex(lane.0 - 1)),
-                    Addressing::Dense => ledger.mark_all_dirty(frame, &all),
-                }
-            }
-        })?;
     }
     Ok(())
 }

@@ -29,6 +29,12 @@ impl WriteTracker for Failing {
     fn untrack(&self, range: Range<u64>) {
         self.inner.untrack(range);
     }
+    fn tracks_huge_pages(&self) -> bool {
+        self.inner.tracks_huge_pages()
+    }
+    fn refine(&self, range: Range<u64>) -> Result<()> {
+        self.inner.refine(range)
+    }
     fn harvest(&self, range: Range<u64>, sink: &mut dyn FnMut(Range<u64>)) -> Result<()> {
         // Relaxed: one thread.
         if self.fuse.fetch_sub(1, Ordering::Relaxed) > 0 {

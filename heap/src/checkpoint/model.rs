@@ -11,6 +11,7 @@ use crate::arena::dense_address;
 use crate::base::sync::Mutex;
 use crate::base::{Epoch, FrameIndex, PAGE, PAGE_SHIFT, ZONE_SHIFT, ZoneIndex, ZoneKind};
 use crate::durable::{Addressing, Catalog, Item, Record};
+use crate::ladder::{Mapping, PolicyKind};
 use crate::sys;
 use crate::track::{self, TrackerKind};
 use proptest::prelude::*;
@@ -20,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 
-const CASES: u32 = 150;
+const CASES: u32 = 60;
 const OPS_MAX: usize = 120;
 /// How many records a cut may leave with the writer before it is told that they are lost.
 const RECORDS_IN_FLIGHT: usize = 2;
@@ -59,6 +60,14 @@ enum Op {
         at: u16,
         value: u8,
     },
+    /// Writes a byte to so many objects, from one on in the order of addresses: in one lane-block, mostly.
+    WriteMany {
+        first: u16,
+        count: u16,
+        value: u8,
+    },
+    /// Cuts in a row that find nothing new, so that lane-blocks cool.
+    Idle(u8),
     /// Returns empty memory to the operating system, as a checkpoint may while others are in their sections.
     Punch,
     Cut(Fate),
@@ -90,6 +99,8 @@ fn op() -> impl Strategy<Value = Op> {
         4 => any::<u16>().prop_map(Op::Free),
         2 => (any::<u16>(), 0u16..1000).prop_map(|(first, count)| Op::FreeMany { first, count }),
         5 => write,
+        4 => (any::<u16>(), 0u16..2000, any::<u8>()).prop_map(|(first, count, value)| Op::WriteMany { first, count, value }),
+        1 => (0u8..40).prop_map(Op::Idle),
         1 => Just(Op::Punch),
         5 => fate().prop_map(Op::Cut),
         1 => thread.prop_map(|(frees, allocs, cut)| Op::Thread { frees, allocs, cut }),
@@ -194,7 +205,7 @@ struct World {
 }
 
 impl World {
-    fn new(kind: TrackerKind) -> Self {
+    fn new(kind: TrackerKind, ladder: (Mapping, PolicyKind)) -> Self {
         let (how, seed) = match kind {
             TrackerKind::Async => (Addressing::Lanes, 31),
             TrackerKind::Signal => (Addressing::Lanes, 32),
@@ -202,7 +213,7 @@ impl World {
         };
         let fuse = Arc::new(AtomicU32::new(NEVER));
         let tracker = Box::new(Failing { inner: track::open(kind).unwrap(), fuse: fuse.clone() });
-        let allocator = Allocator::new([seed; 16], how, tracker).unwrap();
+        let allocator = Allocator::new([seed; 16], how, tracker, ladder).unwrap();
         Self {
             shared: Arc::new(Shared { allocator, threads: Threads::new(), roots: Mutex::new(RootTable::default()) }),
             fuse,
@@ -241,6 +252,15 @@ impl World {
                     self.shared.enter(|_, _| unsafe { sys::ptr(addr + at as u64).write(value) });
                 }
             }
+            Op::WriteMany { first, count, value } => {
+                let first = self.pick(first).unwrap_or(0);
+                for &addr in self.live.range(first..).take(usize::from(count)) {
+                    let at = usize::from(value) % self.bytes_of(addr);
+                    // SAFETY: as above.
+                    self.shared.enter(|_, _| unsafe { sys::ptr(addr + at as u64).write(value) });
+                }
+            }
+            Op::Idle(cuts) => return (0..cuts).try_for_each(|_| self.cut(Fate::Durable)),
             Op::Punch => self.shared.allocator.punch_empty(1),
             Op::Cut(fate) => return self.cut(fate),
             Op::Thread { frees, allocs, cut } => return self.thread(frees, allocs, cut),
@@ -293,6 +313,7 @@ impl World {
             Err(e) => prop_assert!(matches!(fate, Fate::Failed(_)), "the cut failed: {}", e),
         }
         allocator.punch_empty(1);
+        allocator.collapse_filled();
         allocator.check();
         Ok(())
     }
@@ -348,39 +369,50 @@ fn is_there(kind: TrackerKind) -> bool {
     opened.is_ok()
 }
 
-/// Runs random operations on heaps with a tracker of `kind`.
-fn check(kind: TrackerKind) {
+/// Runs random operations on heaps with a tracker of `kind` and such a ladder.
+fn check(kind: TrackerKind, mapping: Mapping, policy: PolicyKind) {
     if is_there(kind) {
         let config = ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() };
         let ops = proptest::collection::vec(op(), 1..OPS_MAX);
-        let checked = TestRunner::new(config).run(&ops, |ops| World::new(kind).run(ops));
-        checked.unwrap_or_else(|e| panic!("{kind} tracker: {e}"));
+        let checked = TestRunner::new(config).run(&ops, |ops| World::new(kind, (mapping, policy)).run(ops));
+        checked.unwrap_or_else(|e| panic!("{kind} tracker, mapping {mapping}, policy {policy}: {e}"));
     }
 }
 
-#[test]
-fn durable_records_make_memory_with_the_async_tracker() {
-    check(TrackerKind::Async);
+/// One test for each: durable records make memory.
+macro_rules! durable_records_make_memory {
+    ($($name:ident: $kind:ident $mapping:ident $policy:ident,)*) => {$(
+        #[test]
+        fn $name() {
+            check(TrackerKind::$kind, Mapping::$mapping, PolicyKind::$policy);
+        }
+    )*};
 }
 
-#[test]
-fn durable_records_make_memory_with_the_signal_tracker() {
-    check(TrackerKind::Signal);
-}
-
-#[test]
-fn durable_records_make_memory_with_the_page_tracker() {
-    check(TrackerKind::Page);
-}
+durable_records_make_memory!(
+    with_the_async_tracker: Async Auto Adaptive,
+    with_the_signal_tracker: Signal Auto Adaptive,
+    with_the_page_tracker: Page Auto Adaptive,
+    by_huge_pages_adaptive: Async Huge Adaptive,
+    by_huge_pages_fine: Async Huge Fine,
+    by_huge_pages_coarse: Async Huge Coarse,
+    by_huge_pages_active_rnd: Async Huge ActiveRnd,
+    by_huge_pages_active_cks: Async Huge ActiveCks,
+    by_huge_pages_genetic: Async Huge Genetic,
+    by_pages_active_rnd: Async Pages ActiveRnd,
+    by_pages_active_cks: Signal Pages ActiveCks,
+    by_pages_genetic: Async Pages Genetic,
+);
 
 /// The tracker does not see it: nobody wrote the zeros.
 #[test]
 fn slots_punched_out_and_allocated_again_between_two_cuts_are_recorded() {
     let kinds = [TrackerKind::Async, TrackerKind::Signal, TrackerKind::Page];
-    for kind in kinds.into_iter().filter(|kind| is_there(*kind)) {
+    let there = kinds.into_iter().filter(|kind| is_there(*kind));
+    for (kind, mapping) in there.flat_map(|kind| [(kind, Mapping::Pages), (kind, Mapping::Huge)]) {
         let many = |fill| Op::Alloc { count: 200, bytes: 2048, fill };
         let free = Op::FreeMany { first: 0, count: 200 };
         let ops = vec![many(Some(7)), Op::Cut(Fate::Durable), free, Op::Punch, many(None)];
-        World::new(kind).run(ops).unwrap_or_else(|e| panic!("{kind} tracker: {e}"));
+        World::new(kind, (mapping, PolicyKind::Adaptive)).run(ops).unwrap_or_else(|e| panic!("{kind} tracker: {e}"));
     }
 }

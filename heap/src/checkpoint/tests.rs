@@ -27,7 +27,7 @@ impl Lab {
         let inner = track::open(TrackerKind::Signal).unwrap();
         let tracker = Box::new(Failing { inner, fuse: fuse.clone() });
         Self {
-            allocator: Allocator::new([seed; 16], Addressing::Lanes, tracker).unwrap(),
+            allocator: Allocator::new([seed; 16], Addressing::Lanes, tracker, Default::default()).unwrap(),
             fuse,
             threads: Threads::new(),
             roots: Mutex::new(RootTable::default()),

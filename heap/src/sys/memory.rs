@@ -11,7 +11,8 @@
 //! 1. A window is reserved whole before anything is mapped into it, never over a mapping of somebody else.
 //! 2. The memfd is at least as long as every mapping of it, so no access within a lane raises SIGBUS.
 //! 3. No mapping of a zone reaches a child that is forked after `map_zone`, and no call here changes the memfd from one.
-//! 4. Lanes are mapped by 4 KiB pages (MADV_NOHUGEPAGE), whatever the system's huge-page settings: a page is an object.
+//! 4. Frames become huge pages only where [`ZoneMapping::collapse`] says so, whatever the system's huge-page settings: memory is first touched through
+//!    the dense lane, which refuses them everywhere else (MADV_NOHUGEPAGE). The other lanes follow what they map.
 //!
 //! It must not know what the bytes mean.
 
@@ -41,6 +42,8 @@ pub use super::pages::ptr;
 const FAULT_AROUND_BYTES: u64 = 64 << 10;
 /// Bytes of address space that a zone takes.
 const WINDOW_BYTES: u64 = 1 << ZONE_SHIFT;
+/// How often a huge page is asked for while the kernel says to try again.
+const COLLAPSE_ATTEMPTS: u32 = 3;
 /// Bytes populated by one call, so that signals which interrupt it cannot keep it from progress.
 const POPULATE_BYTES: u64 = 4 << 20;
 
@@ -188,17 +191,69 @@ impl ZoneMapping {
             return Err(limits::explain(error, self.lane_bytes));
         }
         got.expose_provenance();
-        // SAFETY: the size of the pages that memory is mapped by is no part of its contents.
-        match unsafe { advise(range.clone(), libc::MADV_NOHUGEPAGE, "MADV_NOHUGEPAGE") } {
-            // A kernel without huge pages refuses the advice, and needs none.
-            Err(e) if e.raw_os_error() != Some(libc::EINVAL) => return Err(e),
-            _ => (),
-        }
         if lane > 0 {
             // SAFETY: what a core file holds changes nothing here.
-            unsafe { advise(range, libc::MADV_DONTDUMP, "MADV_DONTDUMP")? };
+            return unsafe { advise(range, libc::MADV_DONTDUMP, "MADV_DONTDUMP") };
+        }
+        // SAFETY: the size of the pages that memory is mapped by is no part of its contents.
+        match unsafe { advise(range, libc::MADV_NOHUGEPAGE, "MADV_NOHUGEPAGE") } {
+            // A kernel without huge pages refuses the advice, and needs none.
+            Err(e) if e.raw_os_error() != Some(libc::EINVAL) => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes one huge page of `range`, a block in the dense lane, whether or not it has memory yet. Contents stay, and writers may go on. Lanes that have
+    /// page tables for the block keep them, with the pages' marks; [`remap`](Self::remap) takes them away.
+    ///
+    /// # Errors
+    /// If the kernel has no huge page to give, or refuses. The block is what it was.
+    pub fn collapse(&self, range: Range<u64>) -> Result<()> {
+        same_process(self.arena.generation)?;
+        self.check_addresses(&range)?;
+        // SAFETY: the size of the pages that memory is mapped by is no part of its contents.
+        unsafe { advise(range.clone(), libc::MADV_HUGEPAGE, "MADV_HUGEPAGE")? };
+        // The kernel collapses no block that is all hole.
+        self.touch(range.start..range.start + PAGE as u64, PAGE as u64, 0)?;
+        for attempt in 1.. {
+            // SAFETY: as above.
+            match unsafe { advise(range.clone(), libc::MADV_COLLAPSE, "MADV_COLLAPSE") } {
+                // A page was locked or on its way; the kernel says that it may work the next time.
+                Err(e) if e.raw_os_error() == Some(libc::EAGAIN) && attempt < COLLAPSE_ATTEMPTS => (),
+                Err(e) => {
+                    // SAFETY: as above.
+                    unsafe { advise(range, libc::MADV_NOHUGEPAGE, "MADV_NOHUGEPAGE")? };
+                    return Err(e);
+                }
+                Ok(()) => break,
+            }
         }
         Ok(())
+    }
+
+    /// Maps `range`, whole blocks in a lane of this zone, afresh: without page tables, so that the next touch of a block that is a huge page maps all of it
+    /// by one entry. The range is tracked no longer. Contents stay.
+    ///
+    /// # Errors
+    /// If the kernel refuses, as at the limit of mappings (vm.max_map_count). Linux then leaves the old mapping, but does not promise to.
+    pub fn remap(&self, range: Range<u64>) -> Result<()> {
+        same_process(self.arena.generation)?;
+        self.check_addresses(&range)?;
+        let byte = (range.start - self.number.start()) & ((1 << LANE_SHIFT) - 1);
+        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_FIXED);
+        let (len, fd) = ((range.end - range.start) as usize, self.arena.file.as_raw_fd());
+        // SAFETY: the range is mapped already, with the same bytes of the same file at the same place: whoever looks at it sees no difference.
+        let got = unsafe { libc::mmap(ptr(range.start).cast(), len, access, flags, fd, (self.offset + byte) as i64) };
+        if got == libc::MAP_FAILED {
+            let error = Error::last_os(format!("mmap: {:#x}..{:#x} again", range.start, range.end));
+            return Err(limits::explain(error, len as u64));
+        }
+        got.expose_provenance();
+        // SAFETY: what a core file holds, and what a forked child inherits, changes nothing here.
+        unsafe {
+            advise(range.clone(), libc::MADV_DONTFORK, "MADV_DONTFORK")?;
+            advise(range, libc::MADV_DONTDUMP, "MADV_DONTDUMP")
+        }
     }
 
     /// The zone whose window this is.

@@ -9,6 +9,8 @@ pub mod fork;
 #[cfg(not(any(miri, strewn_twin)))]
 pub mod fs;
 #[cfg(not(any(miri, strewn_twin)))]
+pub mod huge;
+#[cfg(not(any(miri, strewn_twin)))]
 pub mod limits;
 #[cfg(not(any(miri, strewn_twin)))]
 pub mod lock;
@@ -33,6 +35,10 @@ pub use twin as memory;
 #[cfg(all(test, not(any(miri, strewn_twin))))]
 mod kernel_facts;
 
+#[cfg(not(any(miri, strewn_twin)))]
+pub use huge::huge_lanes;
+#[cfg(any(miri, strewn_twin))]
+pub use memory::huge_lanes;
 pub use memory::{WorkingMemory, ZoneMapping, ptr};
 
 /// Asks the processor to fetch the cache line at `at`. A hint: never faults, whatever `at` is.

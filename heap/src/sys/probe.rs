@@ -17,7 +17,7 @@ impl Feature {
         *self == Feature::Available
     }
 
-    fn of<T>(tried: crate::base::Result<T>) -> Self {
+    pub(super) fn of<T>(tried: crate::base::Result<T>) -> Self {
         tried.map_or_else(|e| Feature::Missing(e.to_string()), |_| Feature::Available)
     }
 }

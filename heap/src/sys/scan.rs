@@ -51,10 +51,31 @@ impl Pagemap {
         self.scan(&range, &mut []).map(|_| ())
     }
 
+    /// How many bytes of `range` are mapped by huge pages.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn huge_bytes(&self, range: Range<u64>) -> Result<u64> {
+        let (mut bytes, mut from) = (0, range.start);
+        while from < range.end {
+            let mut regions = [NO_REGION; 64];
+            let mask = raw::PAGE_IS_HUGE.into();
+            let (found, done) = self.ask(&(from..range.end), &mut regions, 0, mask)?;
+            bytes += regions[..found].iter().map(|region| region.end - region.start).sum::<u64>();
+            from = done;
+        }
+        Ok(bytes)
+    }
+
     fn scan(&self, range: &Range<u64>, regions: &mut [Region]) -> Result<(usize, u64)> {
+        let flags = raw::PM_SCAN_WP_MATCHING | raw::PM_SCAN_CHECK_WPASYNC;
+        self.ask(range, regions, flags.into(), raw::PAGE_IS_WRITTEN.into())
+    }
+
+    fn ask(&self, range: &Range<u64>, regions: &mut [Region], flags: u64, mask: u64) -> Result<(usize, u64)> {
         let mut arg = raw::pm_scan_arg {
             size: size_of::<raw::pm_scan_arg>() as u64,
-            flags: (raw::PM_SCAN_WP_MATCHING | raw::PM_SCAN_CHECK_WPASYNC).into(),
+            flags,
             start: range.start,
             end: range.end,
             walk_end: 0,
@@ -62,9 +83,9 @@ impl Pagemap {
             vec_len: regions.len() as u64,
             max_pages: 0,
             category_inverted: 0,
-            category_mask: raw::PAGE_IS_WRITTEN.into(),
+            category_mask: mask,
             category_anyof_mask: 0,
-            return_mask: raw::PAGE_IS_WRITTEN.into(),
+            return_mask: mask,
         };
         // SAFETY: `arg` is what the request reads and writes, and `vec` holds `vec_len` regions that are borrowed
         // mutably. Arming a page changes no byte of it and stops no thread.

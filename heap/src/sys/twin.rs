@@ -29,6 +29,12 @@ pub fn ptr(addr: u64) -> *mut u8 {
     base.wrapping_add((addr & ((1 << LANE_SHIFT) - 1)) as usize)
 }
 
+/// There are no pages here.
+pub fn huge_lanes() -> &'static super::probe::Feature {
+    static MISSING: std::sync::OnceLock<super::probe::Feature> = std::sync::OnceLock::new();
+    MISSING.get_or_init(|| super::probe::Feature::Missing("the twin has no huge pages".to_owned()))
+}
+
 /// The memory of one heap.
 pub struct WorkingMemory(());
 
@@ -110,6 +116,22 @@ impl ZoneMapping {
     /// # Errors
     /// None.
     pub fn map_backed(&self, _: Range<u64>, _: usize) -> Result<()> {
+        Ok(())
+    }
+
+    /// Refuses: there are no pages here.
+    ///
+    /// # Errors
+    /// `Unsupported`, always.
+    pub fn collapse(&self, _: Range<u64>) -> Result<()> {
+        Err(Error::new(ErrorKind::Unsupported, "the twin has no huge pages"))
+    }
+
+    /// Nothing to do.
+    ///
+    /// # Errors
+    /// None in the twin.
+    pub fn remap(&self, _: Range<u64>) -> Result<()> {
         Ok(())
     }
 

@@ -18,6 +18,9 @@ pub const FEATURES: &[(u64, &str)] = &[
     (raw::UFFD_FEATURE_WP_ASYNC as u64, "WP_ASYNC"),
 ];
 
+/// `UFFDIO_WRITEPROTECT_MODE_WP` of linux/userfaultfd.h.
+const MODE_WP: u64 = 1;
+
 /// A userfaultfd of this process in asynchronous write-protect mode. Closing it ends all its tracking.
 pub struct Uffd {
     fd: OwnedFd,
@@ -59,6 +62,17 @@ impl Uffd {
         // SAFETY: `arg` is what this request reads and writes. Registering for asynchronous write-protect changes no
         // byte of the memory and never stops a thread in it.
         unsafe { self.ioctl(ioctl::UFFDIO_REGISTER, &raw mut arg) }.map_err(|e| failed("UFFDIO_REGISTER", &range, e))
+    }
+
+    /// Arms every page of the registered `range`, also those that have no entry.
+    ///
+    /// # Errors
+    /// If the range is not registered here, or memory for page tables runs out.
+    pub fn protect(&self, range: Range<u64>) -> Result<()> {
+        let mut arg = raw::uffdio_writeprotect { range: raw_range(&range), mode: MODE_WP };
+        // SAFETY: `arg` is what this request reads. Arming changes no byte of the memory and stops no thread, because writes are resolved asynchronously.
+        unsafe { self.ioctl(ioctl::UFFDIO_WRITEPROTECT, &raw mut arg) }
+            .map_err(|e| failed("UFFDIO_WRITEPROTECT", &range, e))
     }
 
     /// Ends tracking of `range` and disarms it.

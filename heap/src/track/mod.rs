@@ -67,6 +67,20 @@ pub trait WriteTracker: Send + Sync {
     /// If the operating system refuses. What `sink` has been told is armed already, so the caller must keep it.
     fn harvest(&self, range: Range<u64>, sink: &mut dyn FnMut(Range<u64>)) -> Result<()>;
 
+    /// Whether what is mapped by a huge page is armed and reported as a whole: one write to it, and all its pages count as written.
+    fn tracks_huge_pages(&self) -> bool {
+        false
+    }
+
+    /// From now on each page of `range` is armed and reported on its own, also where huge pages are mapped. All of it is armed. Unlike the other calls it
+    /// must not race with writers.
+    ///
+    /// # Errors
+    /// If the operating system refuses. It is unknown then which pages are armed; the others count as written.
+    fn refine(&self, range: Range<u64>) -> Result<()> {
+        self.arm(range)
+    }
+
     /// Arms all of `range`, whatever was written before.
     ///
     /// # Errors

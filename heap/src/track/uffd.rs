@@ -12,6 +12,7 @@ use crate::{
     base::{Error, ErrorKind, Result},
     sys::{
         fork,
+        pages::advise,
         probe::probe,
         scan::{NO_REGION, Pagemap, Region},
         uffd::Uffd,
@@ -102,6 +103,18 @@ impl WriteTracker for UffdTracker {
         let scanned = self.scan(range, &mut regions, sink);
         *self.lock_regions() = regions;
         scanned
+    }
+
+    fn tracks_huge_pages(&self) -> bool {
+        true
+    }
+
+    /// The huge page's entry is dropped, and a table of markers takes its place: a page that is touched is mapped on its own, armed.
+    fn refine(&self, range: Range<u64>) -> Result<()> {
+        fork::same_process(self.generation)?;
+        // SAFETY: the range is tracked, so it is a shared mapping of a memfd: its bytes stay in the memfd.
+        unsafe { advise(range.clone(), libc::MADV_DONTNEED, "MADV_DONTNEED")? };
+        self.uffd.protect(range)
     }
 
     fn arm(&self, range: Range<u64>) -> Result<()> {

@@ -1,0 +1,183 @@
+//! strewn's own policy: what each rung would have cost lately, by [`Costs`], lane-block by lane-block; the cheapest is taken.
+//!
+//! For each lane-block three accounts are kept, as averages that forget: what the last epochs cost, or would have cost, on each rung, given how many slots
+//! were written. A lane-block moves when another rung has been cheaper by more than the move costs. So one burst is not enough to move a lane-block that
+//! is rarely written, and one idle epoch does not cool one that is written densely; after bursts that come again and again it stays where a burst is cheap.
+//!
+//! How many slots were written is known of sparse lane-blocks and of those that are compared. Of one that woke, or that is copied, only that
+//! it was written at all. So a few of these are compared for one epoch ([`PROBES`]), and what is found counts for the others: until something has been
+//! found, woken lane-blocks stay cold. One that is copied is compared now and then, to see whether it still pays ([`LOOK_AGAIN`]).
+
+use super::State;
+use super::costs::Costs;
+use super::policy::{Eager, Policy, Rung, Seen, Written};
+use crate::base::{BLOCK_FRAMES, LaneBlock, SlotLayout};
+
+/// An epoch's share of an account. The last 16 epochs count for two thirds.
+const SHARE: f32 = 1.0 / 16.0;
+/// A move must promise to save this much an epoch, in nanoseconds: half of what it costs (8 to 18 us), spread over the epochs that the accounts remember.
+const MOVE: f32 = 600.0;
+/// And this part of what the lane-block costs where it is.
+const MOVE_PART: f32 = 0.1;
+/// Woken lane-blocks that are compared at each cut to find out how much was written.
+const PROBES: u32 = 64;
+/// Epochs after which a lane-block that is copied is compared once.
+const LOOK_AGAIN: u8 = 16;
+/// A probe's share of what is expected of lane-blocks that wake.
+const PROBE_SHARE: f32 = 1.0 / 32.0;
+
+/// What is remembered of a lane-block.
+#[derive(Clone, Copy, Debug)]
+struct Account {
+    sparse: f32,
+    cold: f32,
+    hot: f32,
+    /// The epoch in which it was asked about last.
+    epoch: u32,
+    /// Slots written in it, as far as known.
+    written: u16,
+    /// Epochs since it was last compared, while it is copied.
+    unseen: u8,
+    /// It woke in the epoch before, and is hot to be counted.
+    probed: bool,
+}
+
+/// See the module.
+pub struct Adaptive {
+    costs: Costs,
+    slots: usize,
+    epoch: u32,
+    /// Block by block, so that memory grows with the zone.
+    accounts: Vec<Option<Account>>,
+    /// Slots that are written to a lane-block that wakes, in the epoch after. None before the first probe.
+    after_waking: Option<f32>,
+    probes: u32,
+}
+
+impl Adaptive {
+    /// The policy for a zone of slots of `layout`.
+    pub fn new(layout: SlotLayout, costs: Costs) -> Self {
+        let slots = usize::from(layout.slots());
+        Self { costs, slots, epoch: 1, accounts: Vec::new(), after_waking: None, probes: 0 }
+    }
+
+    fn account(&mut self, at: LaneBlock) -> &mut Option<Account> {
+        let index = at.block() as usize * self.slots + at.slot().index();
+        if index >= self.accounts.len() {
+            self.accounts.resize((at.block() as usize + 1) * self.slots, None);
+        }
+        &mut self.accounts[index]
+    }
+
+    /// Brings `account` up to date: idle epochs since it was last asked about, then one with `written` slots written.
+    fn book(&self, account: &mut Account, written: f32) {
+        let idle = self.epoch.wrapping_sub(account.epoch).saturating_sub(1);
+        let kept = (1.0 - SHARE).powi(idle.min(1000) as i32);
+        let (costs, hot) = (&self.costs, |written| self.costs.compared(written).min(self.costs.copied()));
+        let book = |account: &mut f32, idle: f32, now: f32| {
+            *account = *account * kept + idle * (1.0 - kept);
+            *account += (now - *account) * SHARE;
+        };
+        book(&mut account.sparse, costs.sparse(0.0), costs.sparse(written));
+        book(&mut account.cold, costs.cold(0.0), costs.cold(written));
+        book(&mut account.hot, hot(0.0), hot(written));
+        account.epoch = self.epoch;
+    }
+
+    fn fresh(&self) -> Account {
+        let costs = &self.costs;
+        Account {
+            sparse: costs.sparse(0.0),
+            cold: costs.cold(0.0),
+            hot: costs.compared(0.0),
+            epoch: self.epoch - 1,
+            written: 0,
+            unseen: 0,
+            probed: false,
+        }
+    }
+
+    /// The cheapest rung for a lane-block that stands on that of `state`.
+    fn cheapest(&self, account: &Account, state: State) -> Rung {
+        let here = match state {
+            State::Young | State::Cold => account.cold,
+            State::Sparse => account.sparse,
+            State::Hot => account.hot,
+        };
+        let eager = || {
+            let compared = self.costs.compared(f32::from(account.written));
+            Rung::Hot(if compared < self.costs.copied() { Eager::Compare } else { Eager::Copy })
+        };
+        let stay = match state {
+            State::Young | State::Cold => Rung::Cold,
+            State::Sparse => Rung::Sparse,
+            State::Hot => eager(),
+        };
+        let rungs = [(account.sparse, Rung::Sparse), (account.cold, Rung::Cold), (account.hot, eager())];
+        let (cost, rung) = rungs.into_iter().min_by(|a, b| a.0.total_cmp(&b.0)).expect("there are three");
+        if cost + MOVE + here * MOVE_PART < here { rung } else { stay }
+    }
+}
+
+impl Policy for Adaptive {
+    fn decide(&mut self, at: LaneBlock, seen: Seen) -> Rung {
+        let mut account = self.account(at).unwrap_or_else(|| self.fresh());
+        let rung = self.judge(&mut account, seen);
+        *self.account(at) = Some(account);
+        rung
+    }
+
+    fn end_epoch(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+        self.probes = 0;
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.accounts.capacity() * size_of::<Option<Account>>()
+    }
+}
+
+impl Adaptive {
+    fn judge(&mut self, account: &mut Account, seen: Seen) -> Rung {
+        let (state, written) = (seen.state, seen.written);
+        if state == State::Young {
+            return Rung::Cold;
+        }
+        if let Written::Exactly(count) = written {
+            account.unseen = 0;
+            if std::mem::take(&mut account.probed) {
+                let mean = self.after_waking.get_or_insert(f32::from(count));
+                *mean += (f32::from(count) - *mean) * PROBE_SHARE;
+            }
+            account.written = count;
+            self.book(account, f32::from(count));
+            return self.cheapest(account, state);
+        }
+        match state {
+            State::Cold => self.wake(account),
+            _ => {
+                // Copied, and changed: as much as the last time that it was compared.
+                account.written = account.written.max(1);
+                self.book(account, f32::from(account.written));
+                account.unseen += 1;
+                if account.unseen >= LOOK_AGAIN {
+                    account.unseen = 0;
+                    return Rung::Hot(Eager::Compare);
+                }
+                self.cheapest(account, state)
+            }
+        }
+    }
+
+    fn wake(&mut self, account: &mut Account) -> Rung {
+        let expected = self.after_waking.unwrap_or(1.0).clamp(1.0, BLOCK_FRAMES as f32);
+        account.written = expected as u16;
+        self.book(account, expected);
+        if self.probes < PROBES {
+            self.probes += 1;
+            account.probed = true;
+            return Rung::Hot(Eager::Compare);
+        }
+        if self.after_waking.is_none() { Rung::Cold } else { self.cheapest(account, State::Cold) }
+    }
+}

@@ -1,0 +1,131 @@
+//! [`Policy`]: which rung of the ladder each lane-block stands on. It decides; [`super::Ladder`] does.
+//!
+//! A policy sees numbers only, and what it decides can cost time, never a write: whatever the rung, the next cut finds every write.
+
+use super::State;
+use super::active::{ActiveCks, ActiveRnd};
+use super::adaptive::Adaptive;
+use super::costs::Costs;
+use super::fixed::Fixed;
+use super::genetic::Genetic;
+use crate::base::{Error, ErrorKind, LaneBlock, Result, SlotLayout};
+use crate::track::TrackerKind;
+use std::fmt;
+use std::str::FromStr;
+
+/// Where a lane-block is to stand during the next epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rung {
+    /// Armed as a whole. Where lanes are mapped by pages this is [`Rung::Sparse`].
+    Cold,
+    /// Armed slot by slot.
+    Sparse,
+    /// Not armed: looked at at every cut, whether or not it was written.
+    Hot(Eager),
+}
+
+/// How a hot lane-block is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Eager {
+    /// All its slots are copied; a checksum tells whether any was written.
+    Copy,
+    /// Its slots are compared with a copy of what they were at the last cut, and the changed ones copied. If there is no memory for that copy,
+    /// this is [`Eager::Copy`].
+    Compare,
+}
+
+/// What is known of the writes to a lane-block in one epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// So many of its slots.
+    Exactly(u16),
+    /// At least one of its slots: it was cold and woke, or it was copied and had changed.
+    Some,
+}
+
+/// One lane-block at one cut.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// The state it had during the epoch that the cut ends. [`State::Young`] if it has just been filled.
+    pub state: State,
+    /// What was written.
+    pub written: Written,
+}
+
+/// Decides on rungs.
+///
+/// Each cut asks about the lane-blocks that are hot, sparse, woken, or filled since the last one, in ascending order; not about cold ones that nobody
+/// wrote to. One policy serves one zone.
+pub trait Policy: Send {
+    /// Where `at` is to stand from now on.
+    fn decide(&mut self, at: LaneBlock, seen: Seen) -> Rung;
+
+    /// The cut has asked all that it had to ask.
+    fn end_epoch(&mut self) {}
+
+    /// Bytes of memory that the policy takes.
+    fn memory_bytes(&self) -> usize;
+}
+
+/// The policies that there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PolicyKind {
+    /// strewn's own: what each rung would have cost lately, weighed lane-block by lane-block; the cheapest is taken.
+    #[default]
+    Adaptive,
+    /// Every slot is armed on its own, always.
+    Fine,
+    /// Every lane-block is armed as a whole, always; a write takes all its slots.
+    Coarse,
+    /// Speculative Memory Checkpointing's Active-RND: a bounded list of what was written lately is copied eagerly; a random member leaves.
+    ActiveRnd,
+    /// Speculative Memory Checkpointing's Active-CKS: what was written is copied eagerly until its checksum has not changed for 5 epochs.
+    ActiveCks,
+    /// Speculative Memory Checkpointing's genetic estimator: the eagerly copied set is evolved over early epochs.
+    Genetic,
+}
+
+impl PolicyKind {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Adaptive, Self::Fine, Self::Coarse, Self::ActiveRnd, Self::ActiveCks, Self::Genetic];
+}
+
+impl PolicyKind {
+    /// A policy of this kind for a zone of slots of `layout`, watched by `tracker`.
+    pub(crate) fn make(self, layout: SlotLayout, tracker: TrackerKind) -> Box<dyn Policy> {
+        match self {
+            Self::Adaptive => Box::new(Adaptive::new(layout, Costs::new(layout, tracker))),
+            Self::Fine => Box::new(Fixed(Rung::Sparse)),
+            Self::Coarse => Box::new(Fixed(Rung::Cold)),
+            Self::ActiveRnd => Box::new(ActiveRnd::new()),
+            Self::ActiveCks => Box::new(ActiveCks::new()),
+            Self::Genetic => Box::new(Genetic::new()),
+        }
+    }
+}
+
+impl fmt::Display for PolicyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Adaptive => "adaptive",
+            Self::Fine => "fine",
+            Self::Coarse => "coarse",
+            Self::ActiveRnd => "active-rnd",
+            Self::ActiveCks => "active-cks",
+            Self::Genetic => "genetic",
+        })
+    }
+}
+
+impl FromStr for PolicyKind {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|kind| kind.to_string() == name).ok_or_else(|| {
+            let names = Self::ALL.map(|kind| kind.to_string()).join(", ");
+            Error::new(ErrorKind::InvalidArgument, format!("policy {name:?} is none of {names}"))
+        })
+    }
+}

@@ -1,0 +1,415 @@
+//! [`Ladder`]: the states of one zone's lane-blocks, and the steps between them.
+//!
+//! Invariants:
+//! - D1. A tracked lane-block is in exactly one of `young`, `hot`, `sparse`, or in none of them: then it is cold, or its block is vacant.
+//! - D2. `unarmed` is `young`, `hot`, and all lane-blocks of vacant blocks. These are never harvested. All others are, at each cut.
+//! - D3. After each cut, every slot that differs from what was recorded last is marked in the ledger, new, or in a frame that was emptied. What was
+//!   written to an armed slot is reported; a hot or young lane-block has a shadow, or is marked whole, or holds nothing but slots that are new.
+//! - D4. Only a block that is a huge page has cold or young lane-blocks.
+//!
+//! All steps happen while the world is stopped, after the harvest: a page is never armed, mapped anew or left unarmed under a writer. None of them can lose
+//! a write by failing: a page that was not armed counts as written, and what is not tracked ([`Ladder::untracked`]) stays hot.
+
+use super::policy::{Eager, Policy, Rung, Seen, Written};
+use super::shadow::{Look, Shadows, View};
+use super::{LadderStats, State};
+use crate::arena::lane_range;
+use crate::base::{
+    BLOCK_FRAMES, FrameIndex, LaneBlock, LaneBlockSet, LaneIndex, PAGE_SHIFT, Result, SlotIndex, SlotLayout, ZoneNumber,
+};
+use crate::sys::ZoneMapping;
+use crate::track::WriteTracker;
+use std::ops::Range;
+
+/// Lane-blocks that one cut may map anew because they have cooled: 18 us each, in the pause.
+const COOLED_A_CUT: u32 = 16;
+
+/// See the module.
+pub struct Ladder {
+    zone: ZoneNumber,
+    layout: SlotLayout,
+    policy: Box<dyn Policy>,
+    /// Whether the tracker arms what is mapped by a huge page as one.
+    coarse: bool,
+    /// The blocks that are huge pages.
+    huge: Vec<bool>,
+    young: LaneBlockSet,
+    hot: LaneBlockSet,
+    sparse: LaneBlockSet,
+    unarmed: LaneBlockSet,
+    /// Cold ones that were written to, as far as this cut has found out.
+    woken: LaneBlockSet,
+    /// Slots of sparse lane-blocks that were written, as far as this cut has found out.
+    written: Vec<u16>,
+    /// Hot ones that the tracker could not be told of.
+    untracked: LaneBlockSet,
+    shadows: Shadows,
+    stats: LadderStats,
+}
+
+/// The zone that a ladder stands in, as it is during a cut.
+pub struct Site<'a> {
+    /// Its memory.
+    pub mapping: &'a ZoneMapping,
+    /// What watches it.
+    pub tracker: &'a dyn WriteTracker,
+    /// The masks of taken slots.
+    pub taken: &'a [u64],
+    /// How many frames of each lane are tracked.
+    pub lane_frames: &'a [u32],
+    /// The lane-block that fresh slots come from.
+    pub filling: Option<LaneBlock>,
+}
+
+impl Ladder {
+    /// The ladder of a zone without frames.
+    pub fn new(zone: ZoneNumber, layout: SlotLayout, policy: Box<dyn Policy>, coarse: bool) -> Self {
+        Self {
+            zone,
+            layout,
+            policy,
+            coarse,
+            huge: Vec::new(),
+            young: LaneBlockSet::default(),
+            hot: LaneBlockSet::default(),
+            sparse: LaneBlockSet::default(),
+            unarmed: LaneBlockSet::default(),
+            woken: LaneBlockSet::default(),
+            written: Vec::new(),
+            untracked: LaneBlockSet::default(),
+            shadows: Shadows::default(),
+            stats: LadderStats::default(),
+        }
+    }
+
+    /// Notes whether `block` is a huge page.
+    pub fn set_huge(&mut self, block: u32, huge: bool) {
+        let block = block as usize;
+        if block >= self.huge.len() {
+            self.huge.resize(block + 1, false);
+        }
+        self.huge[block] = huge;
+    }
+
+    /// Whether `block` is a huge page.
+    pub fn is_huge(&self, block: u32) -> bool {
+        self.huge.get(block as usize).copied().unwrap_or(false)
+    }
+
+    /// Fresh slots are about to be handed out of `at`, which is mapped and tracked, but not armed.
+    pub fn begin(&mut self, at: LaneBlock) {
+        self.forget(at);
+        self.untracked.remove(at);
+        if self.coarse && self.is_huge(at.block()) {
+            self.young.insert(at);
+            self.unarmed.insert(at);
+        } else {
+            self.sparse.insert(at);
+        }
+    }
+
+    /// `at` is tracked, and about to be armed if its block is not vacant: as a whole if that is a huge page.
+    pub fn recover(&mut self, at: LaneBlock, vacant: bool) {
+        if vacant {
+            self.unarmed.insert(at);
+        } else if !self.is_huge(at.block()) {
+            self.sparse.insert(at);
+        }
+    }
+
+    /// Nothing in `block` is allocated, and its memory is gone. What has a table of pages is mapped anew, so that a huge page can take its place.
+    pub fn vacate(&mut self, block: u32, site: &Site<'_>) {
+        self.set_huge(block, false);
+        for slot in (0..self.layout.slots()).map(SlotIndex) {
+            let at = LaneBlock::new(slot, block);
+            if self.sparse.contains(at) {
+                let _ = site.mapping.remap(self.range(at));
+                self.untracked.insert(at);
+            }
+            self.forget(at);
+            self.unarmed.insert(at);
+        }
+    }
+
+    /// Whether the tracker has yet to be told of `at`.
+    pub fn is_untracked(&self, at: LaneBlock) -> bool {
+        self.untracked.contains(at)
+    }
+
+    /// What was counted, of `lane_blocks` that are tracked.
+    pub fn stats(&self, lane_frames: &[u32]) -> LadderStats {
+        let [young, hot, sparse] = [&self.young, &self.hot, &self.sparse].map(|set| set.len() as u64);
+        let vacant = self.unarmed.len() as u64 - young - hot;
+        LadderStats {
+            huge_blocks: self.huge.iter().filter(|huge| **huge).count() as u64,
+            young,
+            cold: lane_blocks(lane_frames) - sparse - young - hot - vacant,
+            sparse,
+            hot,
+            shadow_bytes: self.shadows.bytes(),
+            ..self.stats
+        }
+    }
+
+    /// Bytes of memory that the ladder takes.
+    pub fn memory_bytes(&self) -> usize {
+        let sets = [&self.young, &self.hot, &self.sparse, &self.unarmed, &self.woken, &self.untracked];
+        let sets = sets.map(|set| set.memory_bytes()).iter().sum::<usize>();
+        sets + self.huge.capacity()
+            + self.written.capacity() * 2
+            + self.shadows.memory_bytes()
+            + self.policy.memory_bytes()
+    }
+
+    /// Takes what the tracker found in the armed lane-blocks of a zone whose lanes are tracked as `lane_frames` says. Calls `mark` with a slot and the frames
+    /// in which it was written.
+    ///
+    /// # Errors
+    /// What the tracker reports. What was found by then has been marked.
+    pub fn harvest(
+        &mut self,
+        tracker: &dyn WriteTracker,
+        lane_frames: &[u32],
+        mut mark: impl FnMut(SlotIndex, Range<u32>),
+    ) -> Result<()> {
+        let zone = self.zone;
+        for (slot, &frames) in (0..).map(SlotIndex).zip(&lane_frames[1..]) {
+            let mut at = 0;
+            while at < frames {
+                let lane_block = LaneBlock::new(slot, at / BLOCK_FRAMES);
+                let next = self.unarmed.next_at_or_after(lane_block).filter(|next| next.slot() == slot);
+                let stop = next.map_or(frames, |next| next.frames().start.min(frames));
+                if at < stop {
+                    self.stats.scans += 1;
+                    let range = lane_range(zone, LaneIndex(slot.0 + 1), at..stop);
+                    let start = range.start;
+                    tracker.harvest(range, &mut |written| {
+                        let frame = |addr: u64| at + ((addr - start) >> PAGE_SHIFT) as u32;
+                        self.note(slot, frame(written.start)..frame(written.end), &mut mark);
+                    })?;
+                }
+                at = next.map_or(frames, |next| next.frames().end);
+            }
+        }
+        Ok(())
+    }
+
+    /// `slot` was written in `frames`: notes it for the lane-blocks that these lie in.
+    fn note(&mut self, slot: SlotIndex, frames: Range<u32>, mark: &mut impl FnMut(SlotIndex, Range<u32>)) {
+        let mut at = frames.start;
+        while at < frames.end {
+            let here = LaneBlock::new(slot, at / BLOCK_FRAMES);
+            let end = frames.end.min(here.frames().end);
+            if self.sparse.contains(here) {
+                if here.index() >= self.written.len() {
+                    self.written.resize(here.index() + 1, 0);
+                }
+                self.written[here.index()] += (end - at) as u16;
+                mark(slot, at..end);
+            } else {
+                self.woken.insert(here);
+                mark(slot, here.frames());
+            }
+            at = end;
+        }
+    }
+
+    /// Looks at what was not armed, asks the policy about every lane-block that may have to move, and moves it. Calls `mark` as
+    /// [`Ladder::harvest`] does.
+    pub fn climb(&mut self, site: &Site<'_>, mut mark: impl FnMut(SlotIndex, Range<u32>)) {
+        self.stats.cold_scanned += lane_blocks(site.lane_frames) - (self.unarmed.len() + self.sparse.len()) as u64;
+        let mut asked = LaneBlockSet::default();
+        for set in [&self.young, &self.hot, &self.sparse, &self.woken] {
+            asked.absorb(set);
+        }
+        let mut cooled = COOLED_A_CUT;
+        for at in asked.iter() {
+            let Some(seen) = self.see(at, site, &mut mark) else { continue };
+            let rung = self.policy.decide(at, seen);
+            self.step(at, seen.state, rung, site, &mut cooled);
+        }
+        self.woken.clear();
+        self.policy.end_epoch();
+    }
+
+    /// What this cut knows of `at`. None if it is still being filled.
+    fn see(&mut self, at: LaneBlock, site: &Site<'_>, mark: &mut impl FnMut(SlotIndex, Range<u32>)) -> Option<Seen> {
+        let slot = at.slot();
+        let seen = |state, written| Some(Seen { state, written });
+        if self.sparse.contains(at) {
+            let tracked = site.lane_frames[usize::from(slot.0) + 1].min(at.frames().end) - at.frames().start;
+            self.stats.slots_scanned += u64::from(tracked);
+            let written = self.written.get_mut(at.index()).map_or(0, std::mem::take);
+            self.stats.faults += u64::from(written);
+            self.stats.written_not_predicted += u64::from(written > 0);
+            return seen(State::Sparse, Written::Exactly(written));
+        }
+        if self.woken.contains(at) {
+            self.stats.faults += 1;
+            self.stats.wakes += 1;
+            self.stats.written_not_predicted += 1;
+            return seen(State::Cold, Written::Some);
+        }
+        let view = self.view(site);
+        let one = |frame: FrameIndex| mark(slot, frame.0..frame.0 + 1);
+        // SAFETY: a hot or young lane-block is tracked for the whole of its block, so the block's frames are mapped. The world is stopped: objects are
+        // written only inside sections.
+        let look = unsafe { self.shadows.look(at, &view, one) };
+        if self.young.contains(at) {
+            if let Look::Compared(_) = look {
+                self.stats.eager_compares += u64::from(BLOCK_FRAMES);
+            }
+            if site.filling == Some(at) {
+                // SAFETY: as above.
+                unsafe { self.shadows.keep_bytes(at, &view, site.frames(), true) };
+            }
+            // There was no memory for the bytes: the checksum does not tell what has changed.
+            if matches!(look, Look::Summed { .. }) {
+                mark(slot, at.frames());
+            }
+            if site.filling == Some(at) {
+                return None;
+            }
+            return seen(State::Young, Written::Some);
+        }
+        let written = match look {
+            Look::Compared(count) => {
+                self.stats.eager_compares += u64::from(BLOCK_FRAMES);
+                Written::Exactly(count)
+            }
+            Look::Summed { changed } => {
+                self.stats.eager_copies += u64::from(BLOCK_FRAMES);
+                mark(slot, at.frames());
+                if changed { Written::Some } else { Written::Exactly(0) }
+            }
+            Look::Unknown => unreachable!("D3: a hot lane-block has a shadow"),
+        };
+        self.stats.predicted_not_written += u64::from(written == Written::Exactly(0));
+        seen(State::Hot, written)
+    }
+
+    /// Moves `at` from `state` to `rung`, or as near to it as the zone allows.
+    fn step(&mut self, at: LaneBlock, state: State, rung: Rung, site: &Site<'_>, cooled: &mut u32) {
+        let coarse = self.coarse && self.is_huge(at.block());
+        let whole = site.lane_frames[usize::from(at.slot().0) + 1] >= at.frames().end;
+        let rung = match rung {
+            Rung::Cold if !coarse => Rung::Sparse,
+            Rung::Hot(_) if !whole => Rung::Sparse,
+            Rung::Cold if state == State::Sparse && *cooled == 0 => Rung::Sparse,
+            rung => rung,
+        };
+        match (state, rung) {
+            (State::Cold, Rung::Cold) | (State::Sparse, Rung::Sparse) => {}
+            (_, Rung::Hot(eager)) => self.heat(at, state, eager, coarse, site),
+            (State::Sparse, Rung::Cold) => {
+                *cooled -= 1;
+                self.cool(at, site);
+            }
+            (State::Cold, Rung::Sparse) => self.refine(at, coarse, site),
+            (State::Young | State::Hot, Rung::Cold) => self.arm(at, site),
+            (State::Young | State::Hot, Rung::Sparse) => self.refine(at, coarse, site),
+        }
+    }
+
+    /// To hot, from anywhere.
+    fn heat(&mut self, at: LaneBlock, state: State, eager: Eager, coarse: bool, site: &Site<'_>) {
+        if state == State::Sparse && coarse {
+            // Its pages are armed: each would fault once more. One huge page, unarmed, does not.
+            self.map_coarse(at, site);
+        }
+        self.sparse.remove(at);
+        self.young.remove(at);
+        self.hot.insert(at);
+        self.unarmed.insert(at);
+        let view = self.view(site);
+        // SAFETY: the lane-block is tracked as a whole, so its frames are mapped; the world is stopped.
+        unsafe {
+            match eager {
+                Eager::Compare => self.shadows.keep_bytes(at, &view, site.frames(), false),
+                Eager::Copy => self.shadows.keep_sum(at, &view),
+            }
+        }
+    }
+
+    /// From sparse to cold.
+    fn cool(&mut self, at: LaneBlock, site: &Site<'_>) {
+        if self.map_coarse(at, site) {
+            self.arm(at, site);
+        }
+        if self.untracked.contains(at) {
+            self.heat(at, State::Hot, Eager::Copy, true, site);
+        }
+    }
+
+    /// From young or hot to cold.
+    fn arm(&mut self, at: LaneBlock, site: &Site<'_>) {
+        if self.is_tracked(at, site) {
+            self.forget(at);
+            // What could not be armed counts as written.
+            let _ = site.tracker.arm(self.range(at));
+        }
+    }
+
+    /// From cold, young or hot to sparse.
+    fn refine(&mut self, at: LaneBlock, coarse: bool, site: &Site<'_>) {
+        if self.is_tracked(at, site) {
+            self.forget(at);
+            self.sparse.insert(at);
+            self.stats.refined += u64::from(coarse);
+            // What could not be armed counts as written.
+            let _ = if coarse { site.tracker.refine(self.range(at)) } else { site.tracker.arm(self.range(at)) };
+        }
+    }
+
+    /// Takes the table of pages from `at`, so that its huge page is mapped as such, and not armed. False if the kernel refused.
+    fn map_coarse(&mut self, at: LaneBlock, site: &Site<'_>) -> bool {
+        let range = self.range(at);
+        let mapped = site.mapping.remap(range.clone()).is_ok();
+        self.stats.coarsened += u64::from(mapped);
+        // What is not mapped now is mapped when it is touched.
+        let _ = site.mapping.map_backed(range, self.layout.byte_of(at.slot()));
+        // Even if the call failed, it may have ended the tracking.
+        self.untracked.insert(at);
+        self.is_tracked(at, site) && mapped
+    }
+
+    /// Whether the tracker knows of `at`; tells it if not.
+    fn is_tracked(&mut self, at: LaneBlock, site: &Site<'_>) -> bool {
+        if self.untracked.contains(at) {
+            // SAFETY: the range lies in a lane of the zone, which lives as long as the ladder, and the tracker is dropped before.
+            if unsafe { site.tracker.track(self.range(at)) }.is_err() {
+                return false;
+            }
+            self.untracked.remove(at);
+        }
+        true
+    }
+
+    /// Takes `at` out of every set.
+    fn forget(&mut self, at: LaneBlock) {
+        for set in [&mut self.young, &mut self.hot, &mut self.sparse, &mut self.unarmed, &mut self.woken] {
+            set.remove(at);
+        }
+        self.shadows.drop(at);
+    }
+
+    fn view<'a>(&self, site: &Site<'a>) -> View<'a> {
+        View { zone: self.zone, layout: self.layout, taken: site.taken }
+    }
+
+    fn range(&self, at: LaneBlock) -> Range<u64> {
+        lane_range(self.zone, LaneIndex(at.slot().0 + 1), at.frames())
+    }
+}
+
+/// Lane-blocks that are tracked, vacant ones included.
+fn lane_blocks(lane_frames: &[u32]) -> u64 {
+    lane_frames[1..].iter().map(|frames| u64::from(frames.div_ceil(BLOCK_FRAMES))).sum()
+}
+
+impl Site<'_> {
+    /// Frames of the zone.
+    fn frames(&self) -> u32 {
+        self.lane_frames.iter().copied().max().unwrap_or(0)
+    }
+}

@@ -1,0 +1,175 @@
+//! [`Shadows`]: what hot and young lane-blocks are compared with, to find out what was written without a fault.
+//!
+//! A shadow is either the bytes of all taken slots as of the last cut, or only their checksum. Slots that are not taken are left alone: their frames may
+//! have been given back, and reading would fetch them. If one is taken later, it is new, and recorded for that. Bytes cost as much as the slots; so all of them together
+//! may take an eighth of the zone's memory, and one lane-block more: the one being filled always has them.
+
+use crate::arena::page_address;
+use crate::base::{BLOCK_FRAMES, FrameIndex, LaneBlock, PAGE, SlotLayout, ZoneNumber};
+use crate::sys;
+use std::collections::HashMap;
+
+/// Of the zone's memory, one part in so many may be taken by shadows.
+const SHARE: u64 = 8;
+/// Slots that are on their way to the cache while the ones before them are looked at.
+const PREFETCH: u32 = 8;
+
+/// What is remembered of a lane-block.
+enum Shadow {
+    Sum(u32),
+    Bytes(Box<[u8]>),
+}
+
+/// The shadows of one zone.
+#[derive(Default)]
+pub struct Shadows {
+    of: HashMap<LaneBlock, Shadow>,
+    bytes: u64,
+}
+
+/// Where lane-blocks are looked at: through the dense lane, while the world is stopped.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// The zone.
+    pub zone: ZoneNumber,
+    /// Its layout.
+    pub layout: SlotLayout,
+    /// The masks of taken slots.
+    pub taken: &'a [u64],
+}
+
+impl View<'_> {
+    /// The bytes of each taken slot of `at`, with its place in the lane-block, in the order of frames.
+    ///
+    /// # Safety
+    /// The frames of the block are mapped, and nobody writes them for as long as the slices are used.
+    unsafe fn slots(&self, at: LaneBlock) -> impl Iterator<Item = (usize, &[u8])> {
+        let slot = at.slot().index();
+        let byte = self.layout.byte_of(at.slot()) as u64;
+        let address = move |frame: u32| page_address(self.zone, FrameIndex(frame)) + byte;
+        let words = self.layout.mask_words();
+        let taken = move |frame: u32| self.taken[frame as usize * words + slot / 64] & (1 << (slot % 64)) != 0;
+        let frames = at.frames();
+        let (first, last) = (frames.start, frames.end - 1);
+        frames.filter(move |frame| taken(*frame)).map(move |frame| {
+            sys::prefetch(sys::ptr(address((frame + PREFETCH).min(last))));
+            // SAFETY: the caller vouches for the frame, and a slot lies within its frame; every byte of a memfd is initialised.
+            let bytes = unsafe { std::slice::from_raw_parts(sys::ptr(address(frame)).cast_const(), self.slot_bytes()) };
+            ((frame - first) as usize, bytes)
+        })
+    }
+
+    fn slot_bytes(&self) -> usize {
+        self.layout.slot_bytes()
+    }
+
+    /// Bytes of all slots of a lane-block.
+    fn lane_block_bytes(&self) -> usize {
+        self.slot_bytes() * BLOCK_FRAMES as usize
+    }
+
+    /// # Safety
+    /// As for [`View::slots`].
+    unsafe fn sum(&self, at: LaneBlock) -> u32 {
+        // SAFETY: passed on.
+        unsafe { self.slots(at) }.fold(0, |sum, (_, bytes)| crc32c::crc32c_append(sum, bytes))
+    }
+}
+
+/// What a look at a lane-block found.
+pub enum Look {
+    /// So many of its slots have changed, and were told.
+    Compared(u16),
+    /// Some slot has changed, or none.
+    Summed {
+        /// Whether one has.
+        changed: bool,
+    },
+    /// There is nothing to compare with.
+    Unknown,
+}
+
+impl Shadows {
+    /// Remembers the bytes of `at`, if there is room for them in a zone of `frames` frames, else its checksum. `must` makes room.
+    ///
+    /// # Safety
+    /// The frames of the block are mapped, and nobody writes them meanwhile.
+    pub unsafe fn keep_bytes(&mut self, at: LaneBlock, view: &View<'_>, frames: u32, must: bool) {
+        let len = view.lane_block_bytes();
+        if matches!(self.of.get(&at), Some(Shadow::Bytes(_))) {
+            return;
+        }
+        let room = u64::from(frames) * PAGE as u64 / SHARE;
+        let mut bytes = Vec::new();
+        // Under Miri, bytes that the program left uninitialised may not be looked at.
+        if cfg!(miri) || (!must && self.bytes + len as u64 > room) || bytes.try_reserve_exact(len).is_err() {
+            // SAFETY: passed on.
+            return unsafe { self.keep_sum(at, view) };
+        }
+        bytes.resize(len, 0);
+        // SAFETY: passed on.
+        for (place, slot) in unsafe { view.slots(at) } {
+            bytes[place * slot.len()..][..slot.len()].copy_from_slice(slot);
+        }
+        self.bytes += len as u64;
+        self.of.insert(at, Shadow::Bytes(bytes.into()));
+    }
+
+    /// Remembers the checksum of `at`.
+    ///
+    /// # Safety
+    /// As for [`Shadows::keep_bytes`].
+    pub unsafe fn keep_sum(&mut self, at: LaneBlock, view: &View<'_>) {
+        self.drop(at);
+        // SAFETY: passed on.
+        let sum = if cfg!(miri) { 0 } else { unsafe { view.sum(at) } };
+        self.of.insert(at, Shadow::Sum(sum));
+    }
+
+    /// Compares `at` with what is remembered, tells `changed` of each slot that differs (if bytes are), and remembers what it is now.
+    ///
+    /// # Safety
+    /// As for [`Shadows::keep_bytes`].
+    pub unsafe fn look(&mut self, at: LaneBlock, view: &View<'_>, mut changed: impl FnMut(FrameIndex)) -> Look {
+        match self.of.get_mut(&at) {
+            None => Look::Unknown,
+            Some(Shadow::Sum(_)) if cfg!(miri) => Look::Summed { changed: true },
+            Some(Shadow::Sum(before)) => {
+                // SAFETY: passed on.
+                let now = unsafe { view.sum(at) };
+                let changed = std::mem::replace(before, now) != now;
+                Look::Summed { changed }
+            }
+            Some(Shadow::Bytes(before)) => {
+                let mut count = 0;
+                // SAFETY: passed on.
+                for (place, now) in unsafe { view.slots(at) } {
+                    let before = &mut before[place * now.len()..][..now.len()];
+                    if before != now {
+                        before.copy_from_slice(now);
+                        changed(FrameIndex(at.frames().start + place as u32));
+                        count += 1;
+                    }
+                }
+                Look::Compared(count)
+            }
+        }
+    }
+
+    /// Forgets `at`.
+    pub fn drop(&mut self, at: LaneBlock) {
+        if let Some(Shadow::Bytes(bytes)) = self.of.remove(&at) {
+            self.bytes -= bytes.len() as u64;
+        }
+    }
+
+    /// Bytes that are remembered.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Bytes of memory that the shadows take.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes as usize + self.of.capacity() * size_of::<(LaneBlock, Shadow)>()
+    }
+}

@@ -55,6 +55,11 @@ pub fn mappings() -> Result<u64> {
     Ok(maps.lines().count() as u64)
 }
 
+/// Bytes of this process's page tables.
+pub fn page_table_bytes() -> Result<u64> {
+    Ok(field_kib("/proc/self/status", "VmPTE:")? * 1024)
+}
+
 /// Waits until the other threads of this process sleep and nothing has been written for a while: background work is done, and each measurement starts
 /// from rest, whichever side it is for. It looks from outside, so it needs to know nothing of what the background work is.
 ///

@@ -23,7 +23,7 @@ use std::time::Instant;
 struct Arguments {
     /// The scenario, or `all`. Without it, the scenarios are listed.
     name: Option<String>,
-    /// Fewer repeats and objects: each scenario ends within 20 seconds.
+    /// Fewer repeats and objects: each scenario ends within 20 seconds, `pause-scale` and `ladder` within 40.
     #[arg(long)]
     quick: bool,
     /// Print JSON instead of tables.
@@ -45,7 +45,7 @@ struct Arguments {
 pub enum Scale {
     /// Only to see that it runs.
     Smoke,
-    /// Within 20 seconds.
+    /// Within 20 seconds, or 40.
     Quick,
     /// As the claims say.
     Full,

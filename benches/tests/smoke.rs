@@ -12,13 +12,18 @@ fn text(output: &[u8]) -> String {
 }
 
 /// The headlines promised in the README, by scenario.
-const HEADLINES: [(&str, &[&str]); 6] = [
+const HEADLINES: [(&str, &[&str]); 8] = [
     ("first-write", &["first-write.async_speedup"]),
     ("checkpoint-bytes", &["checkpoint-bytes.amplification_64b_1pct", "checkpoint-bytes.time_vs_page_64b_1pct"]),
     ("pause", &["pause.p50_us_10k_of_1m"]),
+    ("pause-scale", &["pause-scale.growth_1e4_1e7", "pause-scale.growth_scattered", "pause-scale.growth_anywhere"]),
     ("alloc", &["alloc.vs_malloc_64b"]),
     ("footprint", &["footprint.vmas_64b_1m", "footprint.metadata_pct_64b"]),
     ("read", &["read.dense_vs_box_random", "read.lane_vs_box_random"]),
+    (
+        "ladder",
+        &["ladder.birth_speedup", "ladder.clean_scan_speedup", "ladder.worst_vs_best_fixed", "ladder.worst_vs_page"],
+    ),
 ];
 
 fn headline_names(stdout: &str, count: usize) -> Vec<String> {

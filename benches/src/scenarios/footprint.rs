@@ -9,7 +9,7 @@
 
 use super::Setting;
 use crate::Scale;
-use crate::machine::{field_kib, mappings, settle};
+use crate::machine::{field_kib, mappings, page_table_bytes, settle};
 use crate::population::Population;
 use crate::report::{Promise, Report, Table, figure};
 use anyhow::{Context, Result, ensure};
@@ -75,13 +75,13 @@ pub fn child(setting: &Setting, bytes: usize) -> Result<()> {
     let objects = setting.scale.pick(2_000, few, 1_000_000);
     let path = Setting::heap_path(&setting.dir, "footprint");
     let mappings_before = mappings()?;
-    let page_tables_before = page_tables()?;
+    let page_tables_before = page_table_bytes()?;
     let population = Population::create(&path, &Heap::options(), objects, bytes)?;
     population.checkpoint()?;
     settle(false)?;
     population.read_all();
     let mappings_filled = mappings()?;
-    let page_tables_filled = page_tables()?;
+    let page_tables_filled = page_table_bytes()?;
     let pss = field_kib("/proc/self/smaps_rollup", "Pss_Shmem:")? * 1024;
     let stats = population.heap().stats()?;
     let picks = population.pick(&mut SmallRng::seed_from_u64(0), objects / 100);
@@ -100,8 +100,4 @@ pub fn child(setting: &Setting, bytes: usize) -> Result<()> {
         })
     );
     Ok(())
-}
-
-fn page_tables() -> Result<u64> {
-    Ok(field_kib("/proc/self/status", "VmPTE:")? * 1024)
 }

@@ -4,7 +4,9 @@ pub mod alloc;
 pub mod checkpoint_bytes;
 pub mod first_write;
 pub mod footprint;
+pub mod ladder;
 pub mod pause;
+pub mod pause_scale;
 pub mod read;
 
 use crate::Scale;
@@ -42,6 +44,11 @@ pub const ALL: &[Scenario] = &[
         run: checkpoint_bytes::run,
     },
     Scenario { name: "pause", what: "how long a cut stops the program, and what for", run: pause::run },
+    Scenario {
+        name: "pause-scale",
+        what: "how long a cut stops the program, from 10^4 to 10^7 live objects",
+        run: pause_scale::run,
+    },
     Scenario { name: "alloc", what: "allocate and free, against malloc and mimalloc", run: alloc::run },
     Scenario {
         name: "footprint",
@@ -49,6 +56,11 @@ pub const ALL: &[Scenario] = &[
         run: footprint::run,
     },
     Scenario { name: "read", what: "reads through lanes and the dense lane, against boxes", run: read::run },
+    Scenario {
+        name: "ladder",
+        what: "what the granularity ladder gains, and how well its policies choose under five write patterns",
+        run: ladder::run,
+    },
 ];
 
 impl Setting {

@@ -38,9 +38,9 @@ const COLUMNS: [&str; 11] = [
 ];
 
 /// The cuts of one configuration, and how long each took to become durable.
-struct Cuts {
-    cuts: Vec<CutReport>,
-    durable_ms: Vec<f64>,
+pub(super) struct Cuts {
+    pub(super) cuts: Vec<CutReport>,
+    pub(super) durable_ms: Vec<f64>,
 }
 
 /// Measures the scenario.
@@ -165,12 +165,13 @@ fn read_until(heap: &Heap, stop: &AtomicBool) -> Result<()> {
 }
 
 impl Cuts {
-    fn quantile(&self, quantile: f64, part: impl Fn(&CutReport) -> u64) -> f64 {
+    /// What `quantile` (0 to 1) of the cuts do not exceed in `part`, in nanoseconds.
+    pub(super) fn quantile(&self, quantile: f64, part: impl Fn(&CutReport) -> u64) -> f64 {
         self.cuts.iter().map(|cut| part(cut) as f64).collect::<Samples>().quantile(quantile)
     }
 
     /// The cut with the median pause, whose parts are shown: medians of the parts would not add up.
-    fn typical(&self) -> CutReport {
+    pub(super) fn typical(&self) -> CutReport {
         let mut cuts = self.cuts.clone();
         cuts.sort_by_key(CutReport::pause_ns);
         cuts[cuts.len() / 2]

@@ -190,12 +190,12 @@ impl SlotZone {
     fn stretches_in_use(&self, frames: u32) -> Vec<Range<u32>> {
         let mut stretches = Vec::new();
         let mut from = 0;
-        for block in self.vacant.iter().map(|block| block_frames(*block)).chain([frames..frames]) {
-            if from < block.start {
-                stretches.push(from..block.start);
-            }
-            from = block.end;
+        for vacant in self.vacant.iter().map(|block| block_frames(*block)) {
+            stretches.push(from..vacant.start);
+            from = vacant.end;
         }
+        stretches.push(from..frames);
+        stretches.retain(|stretch| !stretch.is_empty());
         stretches
     }
 

@@ -117,6 +117,7 @@ impl Policy for ActiveCks {
 
 #[cfg(test)]
 mod tests {
+    use super::super::policy::Room;
     use super::*;
     use crate::base::ZONE_BLOCKS;
 
@@ -127,6 +128,7 @@ mod tests {
         let seen = |i: usize| Seen {
             state: if rungs[i] == PREDICTED { State::Hot } else { State::Sparse },
             written: if written(i) { Written::Some } else { NOTHING },
+            room: Room::None,
         };
         let rungs = (0..rungs.len()).map(|i| policy.decide(LaneBlock(i as u32), seen(i))).collect();
         policy.end_epoch();
@@ -141,8 +143,9 @@ mod tests {
     fn both_take_what_was_written_and_nothing_else() {
         let (mut rnd, mut cks) = (ActiveRnd::new(), ActiveCks::new());
         for policy in [&mut rnd as &mut dyn Policy, &mut cks] {
-            let mut decide =
-                |at, state, written| policy.decide(LaneBlock(at), Seen { state, written }) == Rung::Hot(Eager::Copy);
+            let mut decide = |at, state, written| {
+                policy.decide(LaneBlock(at), Seen { state, written, room: Room::None }) == Rung::Hot(Eager::Copy)
+            };
             assert!(decide(1, State::Sparse, Written::Exactly(3)));
             assert!(decide(2, State::Cold, Written::Some));
             assert!(!decide(3, State::Sparse, NOTHING));

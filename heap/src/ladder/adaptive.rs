@@ -10,8 +10,8 @@
 
 use super::State;
 use super::costs::Costs;
-use super::policy::{Eager, Policy, Rung, Seen, Written};
-use crate::base::{BLOCK_FRAMES, LaneBlock, SlotLayout};
+use super::policy::{Eager, Policy, Room, Rung, Seen, Written};
+use crate::base::{LaneBlock, SlotLayout};
 
 /// An epoch's share of an account. The last 16 epochs count for two thirds.
 const SHARE: f32 = 1.0 / 16.0;
@@ -20,11 +20,15 @@ const MOVE: f32 = 600.0;
 /// And this part of what the lane-block costs where it is.
 const MOVE_PART: f32 = 0.1;
 /// Woken lane-blocks that are compared at each cut to find out how much was written.
-const PROBES: u32 = 64;
+const PROBES: u32 = 16;
 /// Epochs after which a lane-block that is copied is compared once.
 const LOOK_AGAIN: u8 = 16;
 /// A probe's share of what is expected of lane-blocks that wake.
 const PROBE_SHARE: f32 = 1.0 / 32.0;
+/// An epoch's share of what is known of how much is written to a lane-block when it is written.
+const BURST_SHARE: f32 = 1.0 / 4.0;
+/// An epoch's share of what is known of how many wake.
+const WAKING_SHARE: f32 = 1.0 / 4.0;
 
 /// What is remembered of a lane-block.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +40,8 @@ struct Account {
     epoch: u32,
     /// Slots written in it, as far as known.
     written: u16,
+    /// Slots that are written in an epoch in which any are. 0 if that has never been known.
+    burst: f32,
     /// Epochs since it was last compared, while it is copied.
     unseen: u8,
     /// It woke in the epoch before, and is hot to be counted.
@@ -52,13 +58,29 @@ pub struct Adaptive {
     /// Slots that are written to a lane-block that wakes, in the epoch after. None before the first probe.
     after_waking: Option<f32>,
     probes: u32,
+    /// Lane-blocks that woke at this cut.
+    woken: u32,
+    /// And at the one before.
+    woken_before: u32,
+    /// The share of the cold lane-blocks that wake in an epoch.
+    waking: f32,
 }
 
 impl Adaptive {
     /// The policy for a zone of slots of `layout`.
     pub fn new(layout: SlotLayout, costs: Costs) -> Self {
         let slots = usize::from(layout.slots());
-        Self { costs, slots, epoch: 1, accounts: Vec::new(), after_waking: None, probes: 0 }
+        Self {
+            costs,
+            slots,
+            epoch: 1,
+            accounts: Vec::new(),
+            after_waking: None,
+            probes: 0,
+            woken: 0,
+            woken_before: 0,
+            waking: 0.0,
+        }
     }
 
     fn account(&mut self, at: LaneBlock) -> &mut Option<Account> {
@@ -73,14 +95,14 @@ impl Adaptive {
     fn book(&self, account: &mut Account, written: f32) {
         let idle = self.epoch.wrapping_sub(account.epoch).saturating_sub(1);
         let kept = (1.0 - SHARE).powi(idle.min(1000) as i32);
-        let (costs, hot) = (&self.costs, |written| self.costs.compared(written).min(self.costs.copied()));
+        let costs = &self.costs;
         let book = |account: &mut f32, idle: f32, now: f32| {
             *account = *account * kept + idle * (1.0 - kept);
             *account += (now - *account) * SHARE;
         };
         book(&mut account.sparse, costs.sparse(0.0), costs.sparse(written));
         book(&mut account.cold, costs.cold(0.0), costs.cold(written));
-        book(&mut account.hot, hot(0.0), hot(written));
+        book(&mut account.hot, costs.compared(0.0), costs.compared(written));
         account.epoch = self.epoch;
     }
 
@@ -92,28 +114,28 @@ impl Adaptive {
             hot: costs.compared(0.0),
             epoch: self.epoch - 1,
             written: 0,
+            burst: 0.0,
             unseen: 0,
             probed: false,
         }
     }
 
     /// The cheapest rung for a lane-block that stands on that of `state`.
-    fn cheapest(&self, account: &Account, state: State) -> Rung {
+    fn cheapest(&self, account: &Account, state: State, room: Room) -> Rung {
         let here = match state {
             State::Young | State::Cold => account.cold,
             State::Sparse => account.sparse,
-            State::Hot => account.hot,
+            State::Hot => 0.0,
         };
-        let eager = || {
-            let compared = self.costs.compared(f32::from(account.written));
-            Rung::Hot(if compared < self.costs.copied() { Eager::Compare } else { Eager::Copy })
-        };
+        let compared = room == Room::Compare && self.costs.compared(f32::from(account.written)) < self.costs.copied();
+        let (hot, eager) = if compared { (account.hot, Eager::Compare) } else { (self.costs.copied(), Eager::Copy) };
+        let here = if state == State::Hot { hot } else { here };
         let stay = match state {
             State::Young | State::Cold => Rung::Cold,
             State::Sparse => Rung::Sparse,
-            State::Hot => eager(),
+            State::Hot => Rung::Hot(eager),
         };
-        let rungs = [(account.sparse, Rung::Sparse), (account.cold, Rung::Cold), (account.hot, eager())];
+        let rungs = [(account.sparse, Rung::Sparse), (account.cold, Rung::Cold), (hot, Rung::Hot(eager))];
         let (cost, rung) = rungs.into_iter().min_by(|a, b| a.0.total_cmp(&b.0)).expect("there are three");
         if cost + MOVE + here * MOVE_PART < here { rung } else { stay }
     }
@@ -127,9 +149,25 @@ impl Policy for Adaptive {
         rung
     }
 
+    /// If cold lane-blocks wake so often that they had better be sparse, as many as woke are made so before they wake as well.
+    fn refine_cold(&mut self, cold: u64) -> u32 {
+        let woken = self.woken;
+        let share = woken as f32 / (cold + u64::from(woken)).max(1) as f32;
+        self.waking += (share - self.waking) * WAKING_SHARE;
+        let Some(written) = self.after_waking else { return 0 };
+        let wake = self.waking * self.costs.cold(written.max(1.0));
+        if self.costs.sparse(self.waking * written) + MOVE < wake { woken } else { 0 }
+    }
+
+    fn refines(&self, at: LaneBlock) -> bool {
+        let expected = self.after_waking.unwrap_or(1.0).max(1.0);
+        let index = at.block() as usize * self.slots + at.slot().index();
+        self.accounts.get(index).copied().flatten().is_none_or(|account| account.burst <= 2.0 * expected)
+    }
+
     fn end_epoch(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
-        self.probes = 0;
+        (self.woken_before, self.woken, self.probes) = (self.woken, 0, 0);
     }
 
     fn memory_bytes(&self) -> usize {
@@ -150,34 +188,44 @@ impl Adaptive {
                 *mean += (f32::from(count) - *mean) * PROBE_SHARE;
             }
             account.written = count;
+            if count > 0 {
+                let share = if account.burst == 0.0 { 1.0 } else { BURST_SHARE };
+                account.burst += (f32::from(count) - account.burst) * share;
+            }
             self.book(account, f32::from(count));
-            return self.cheapest(account, state);
+            return self.cheapest(account, state, seen.room);
         }
         match state {
-            State::Cold => self.wake(account),
+            State::Cold => self.wake(account, seen.room),
             _ => {
                 // Copied, and changed: as much as the last time that it was compared.
                 account.written = account.written.max(1);
                 self.book(account, f32::from(account.written));
-                account.unseen += 1;
-                if account.unseen >= LOOK_AGAIN {
-                    account.unseen = 0;
-                    return Rung::Hot(Eager::Compare);
+                account.unseen = account.unseen.saturating_add(1);
+                if account.unseen >= LOOK_AGAIN && seen.room >= Room::Count {
+                    return Rung::Hot(Eager::Count);
                 }
-                self.cheapest(account, state)
+                self.cheapest(account, state, seen.room)
             }
         }
     }
 
-    fn wake(&mut self, account: &mut Account) -> Rung {
-        let expected = self.after_waking.unwrap_or(1.0).clamp(1.0, BLOCK_FRAMES as f32);
+    fn wake(&mut self, account: &mut Account, room: Room) -> Rung {
+        self.woken += 1;
+        let expected = if account.burst > 0.0 { account.burst } else { self.after_waking.unwrap_or(1.0).max(1.0) };
         account.written = expected as u16;
         self.book(account, expected);
-        if self.probes < PROBES {
+        // Not always the same ones.
+        let turn = self.epoch.wrapping_mul(PROBES).wrapping_add(self.woken) % (self.woken_before / PROBES).max(1);
+        if turn == 0 && self.probes < PROBES && room >= Room::Count {
             self.probes += 1;
             account.probed = true;
-            return Rung::Hot(Eager::Compare);
+            return Rung::Hot(Eager::Count);
         }
-        if self.after_waking.is_none() { Rung::Cold } else { self.cheapest(account, State::Cold) }
+        if account.burst == 0.0 && self.after_waking.is_none() {
+            Rung::Cold
+        } else {
+            self.cheapest(account, State::Cold, room)
+        }
     }
 }

@@ -18,10 +18,12 @@ const FAULT_SIGNAL: f32 = 11_000.0;
 const WAKE: f32 = 3_200.0;
 /// Copying a slot into the record, besides its bytes.
 const COPY_SLOT: f32 = 10.0;
+/// Copying it if it is the only one of its frame.
+const COPY_LONE_SLOT: f32 = 40.0;
 /// Copying, checksumming, logging and folding a byte.
 const COPY_BYTE: f32 = 1.0;
 /// Comparing a slot, besides its bytes.
-const COMPARE_SLOT: f32 = 8.0;
+const COMPARE_SLOT: f32 = 16.0;
 /// Comparing a byte.
 const COMPARE_BYTE: f32 = 0.1;
 
@@ -46,12 +48,12 @@ impl Costs {
 
     /// Sparse, with `written` of its slots written.
     pub fn sparse(&self, written: f32) -> f32 {
-        SCAN_SPARSE + written * (self.fault + self.copy)
+        SCAN_SPARSE + written * (self.fault + self.copy + COPY_LONE_SLOT - COPY_SLOT)
     }
 
     /// Cold, with `written` of its slots written.
     pub fn cold(&self, written: f32) -> f32 {
-        if written > 0.0 { WAKE + self.all(self.copy) } else { SCAN_COLD }
+        if written > 0.0 { WAKE + self.all(self.copy + COPY_LONE_SLOT - COPY_SLOT) } else { SCAN_COLD }
     }
 
     /// Hot and copied, whatever was written.

@@ -328,6 +328,7 @@ impl Policy for Genetic {
 
 #[cfg(test)]
 mod tests {
+    use super::super::policy::Room;
     use super::*;
 
     /// Epochs from the first write to the prediction.
@@ -338,7 +339,7 @@ mod tests {
         let decide = |at: &u32| {
             let state = if policy.predicted.contains(LaneBlock(*at)) { State::Hot } else { State::Sparse };
             let written = if written(*at) { Written::Some } else { Written::Exactly(0) };
-            policy.decide(LaneBlock(*at), Seen { state, written }) == Rung::Hot(Eager::Copy)
+            policy.decide(LaneBlock(*at), Seen { state, written, room: Room::None }) == Rung::Hot(Eager::Copy)
         };
         let hot = (0..all).filter(decide).collect();
         policy.end_epoch();
@@ -389,7 +390,7 @@ mod tests {
     #[test]
     fn neither_births_nor_idle_epochs_are_sampled() {
         let mut policy = Genetic::new();
-        let birth = Seen { state: State::Young, written: Written::Exactly(512) };
+        let birth = Seen { state: State::Young, written: Written::Exactly(512), room: Room::None };
         for _ in 0..100 {
             assert_eq!(policy.decide(LaneBlock(0), birth), Rung::Sparse);
             cut(&mut policy, 10, |_| false);

@@ -29,8 +29,21 @@ pub enum Rung {
 pub enum Eager {
     /// All its slots are copied; a checksum tells whether any was written.
     Copy,
-    /// Its slots are compared with a copy of what they were at the last cut, and the changed ones copied. If there is no memory for that copy,
-    /// this is [`Eager::Copy`].
+    /// Its slots are compared with a copy of what they were at the last cut, and the changed ones copied. If there is no room for that copy
+    /// ([`Seen::room`]), this is [`Eager::Copy`].
+    Compare,
+    /// The same for one epoch, to count what is written; some room is kept for this.
+    Count,
+}
+
+/// Room for the copies that hot lane-blocks are compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Room {
+    /// There is none.
+    None,
+    /// For [`Eager::Count`].
+    Count,
+    /// For [`Eager::Compare`] as well.
     Compare,
 }
 
@@ -50,6 +63,8 @@ pub struct Seen {
     pub state: State,
     /// What was written.
     pub written: Written,
+    /// Whether it can be compared from now on.
+    pub room: Room,
 }
 
 /// Decides on rungs.
@@ -62,6 +77,18 @@ pub trait Policy: Send {
 
     /// The cut has asked all that it had to ask.
     fn end_epoch(&mut self) {}
+
+    /// How many of the `cold` lane-blocks that nobody wrote to may become sparse before they wake. Asked before `end_epoch`.
+    fn refine_cold(&mut self, cold: u64) -> u32 {
+        let _ = cold;
+        0
+    }
+
+    /// Whether `at`, which is cold and has not been written, is one of these.
+    fn refines(&self, at: LaneBlock) -> bool {
+        let _ = at;
+        false
+    }
 
     /// Bytes of memory that the policy takes.
     fn memory_bytes(&self) -> usize;

@@ -10,7 +10,7 @@
 //! All steps happen while the world is stopped, after the harvest: a page is never armed, mapped anew or left unarmed under a writer. None of them can lose
 //! a write by failing: a page that was not armed counts as written, and what is not tracked ([`Ladder::untracked`]) stays hot.
 
-use super::policy::{Eager, Policy, Rung, Seen, Written};
+use super::policy::{Eager, Policy, Room, Rung, Seen, Written};
 use super::shadow::{Look, Shadows, View};
 use super::{LadderStats, State};
 use crate::arena::lane_range;
@@ -36,6 +36,8 @@ pub struct Ladder {
     young: LaneBlockSet,
     hot: LaneBlockSet,
     sparse: LaneBlockSet,
+    /// Sparse ones that have not been harvested since slots were first handed out of them: so far, what was written was born.
+    born: LaneBlockSet,
     unarmed: LaneBlockSet,
     /// Cold ones that were written to, as far as this cut has found out.
     woken: LaneBlockSet,
@@ -73,6 +75,7 @@ impl Ladder {
             young: LaneBlockSet::default(),
             hot: LaneBlockSet::default(),
             sparse: LaneBlockSet::default(),
+            born: LaneBlockSet::default(),
             unarmed: LaneBlockSet::default(),
             woken: LaneBlockSet::default(),
             written: Vec::new(),
@@ -105,6 +108,7 @@ impl Ladder {
             self.unarmed.insert(at);
         } else {
             self.sparse.insert(at);
+            self.born.insert(at);
         }
     }
 
@@ -153,7 +157,7 @@ impl Ladder {
 
     /// Bytes of memory that the ladder takes.
     pub fn memory_bytes(&self) -> usize {
-        let sets = [&self.young, &self.hot, &self.sparse, &self.unarmed, &self.woken, &self.untracked];
+        let sets = [&self.young, &self.hot, &self.sparse, &self.born, &self.unarmed, &self.woken, &self.untracked];
         let sets = sets.map(|set| set.memory_bytes()).iter().sum::<usize>();
         sets + self.huge.capacity()
             + self.written.capacity() * 2
@@ -224,22 +228,59 @@ impl Ladder {
         }
         let mut cooled = COOLED_A_CUT;
         for at in asked.iter() {
-            let Some(seen) = self.see(at, site, &mut mark) else { continue };
-            let rung = self.policy.decide(at, seen);
-            self.step(at, seen.state, rung, site, &mut cooled);
+            let Some((state, seen)) = self.see(at, site, &mut mark) else { continue };
+            let rung = match self.policy.decide(at, seen) {
+                Rung::Hot(Eager::Compare) if seen.room < Room::Compare => Rung::Hot(Eager::Copy),
+                Rung::Hot(Eager::Count) if seen.room < Room::Count => Rung::Hot(Eager::Copy),
+                rung => rung,
+            };
+            // What was written and cools all the same is cheaper off its pages at once.
+            let idle = seen.written == Written::Exactly(0);
+            let mut at_once = 1;
+            self.step(at, state, rung, site, if idle { &mut cooled } else { &mut at_once });
         }
         self.woken.clear();
+        let cold = lane_blocks(site.lane_frames) - (self.unarmed.len() + self.sparse.len()) as u64;
+        let refined = self.policy.refine_cold(cold);
+        self.refine_cold(refined, site);
         self.policy.end_epoch();
     }
 
-    /// What this cut knows of `at`. None if it is still being filled.
-    fn see(&mut self, at: LaneBlock, site: &Site<'_>, mark: &mut impl FnMut(SlotIndex, Range<u32>)) -> Option<Seen> {
+    /// Makes `count` of the cold lane-blocks sparse.
+    fn refine_cold(&mut self, count: u32, site: &Site<'_>) {
+        let mut left = count;
+        for (slot, &frames) in (0..).map(SlotIndex).zip(&site.lane_frames[1..]) {
+            for block in 0..frames / BLOCK_FRAMES {
+                let at = LaneBlock::new(slot, block);
+                if left == 0 {
+                    return;
+                }
+                if !self.sparse.contains(at) && !self.unarmed.contains(at) && self.policy.refines(at) {
+                    self.refine(at, true, site);
+                    left -= 1;
+                }
+            }
+        }
+    }
+
+    /// The state of `at`, and what the policy is told of it. None if it is still being filled.
+    fn see(
+        &mut self,
+        at: LaneBlock,
+        site: &Site<'_>,
+        mark: &mut impl FnMut(SlotIndex, Range<u32>),
+    ) -> Option<(State, Seen)> {
         let slot = at.slot();
-        let seen = |state, written| Some(Seen { state, written });
+        let room = self.shadows.room(at, &self.view(site), site.frames());
+        let seen = |state, written| Some((state, Seen { state, written, room }));
         if self.sparse.contains(at) {
             let tracked = site.lane_frames[usize::from(slot.0) + 1].min(at.frames().end) - at.frames().start;
             self.stats.slots_scanned += u64::from(tracked);
             let written = self.written.get_mut(at.index()).map_or(0, std::mem::take);
+            if self.born.contains(at) {
+                self.born.remove(at);
+                return Some((State::Sparse, Seen { state: State::Young, written: Written::Some, room }));
+            }
             self.stats.faults += u64::from(written);
             self.stats.written_not_predicted += u64::from(written > 0);
             return seen(State::Sparse, Written::Exactly(written));
@@ -261,7 +302,7 @@ impl Ladder {
             }
             if site.filling == Some(at) {
                 // SAFETY: as above.
-                unsafe { self.shadows.keep_bytes(at, &view, site.frames(), true) };
+                unsafe { self.shadows.keep_bytes(at, &view) };
             }
             // There was no memory for the bytes: the checksum does not tell what has changed.
             if matches!(look, Look::Summed { .. }) {
@@ -325,7 +366,7 @@ impl Ladder {
         // SAFETY: the lane-block is tracked as a whole, so its frames are mapped; the world is stopped.
         unsafe {
             match eager {
-                Eager::Compare => self.shadows.keep_bytes(at, &view, site.frames(), false),
+                Eager::Compare | Eager::Count => self.shadows.keep_bytes(at, &view),
                 Eager::Copy => self.shadows.keep_sum(at, &view),
             }
         }
@@ -387,7 +428,9 @@ impl Ladder {
 
     /// Takes `at` out of every set.
     fn forget(&mut self, at: LaneBlock) {
-        for set in [&mut self.young, &mut self.hot, &mut self.sparse, &mut self.unarmed, &mut self.woken] {
+        for set in
+            [&mut self.young, &mut self.hot, &mut self.sparse, &mut self.born, &mut self.unarmed, &mut self.woken]
+        {
             set.remove(at);
         }
         self.shadows.drop(at);

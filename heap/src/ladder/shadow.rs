@@ -4,12 +4,13 @@
 //! have been given back, and reading would fetch them. If one is taken later, it is new, and recorded for that. Bytes cost as much as the slots; so all of them together
 //! may take an eighth of the zone's memory, and one lane-block more: the one being filled always has them.
 
+use super::policy::Room;
 use crate::arena::page_address;
 use crate::base::{BLOCK_FRAMES, FrameIndex, LaneBlock, PAGE, SlotLayout, ZoneNumber};
 use crate::sys;
 use std::collections::HashMap;
 
-/// Of the zone's memory, one part in so many may be taken by shadows.
+/// Of the zone's memory, one part in so many may be taken by shadows. Half of that is kept for counting.
 const SHARE: u64 = 8;
 /// Slots that are on their way to the cache while the ones before them are looked at.
 const PREFETCH: u32 = 8;
@@ -18,6 +19,15 @@ const PREFETCH: u32 = 8;
 enum Shadow {
     Sum(u32),
     Bytes(Box<[u8]>),
+}
+
+impl Shadow {
+    fn bytes(&self) -> u64 {
+        match self {
+            Shadow::Sum(_) => 0,
+            Shadow::Bytes(bytes) => bytes.len() as u64,
+        }
+    }
 }
 
 /// The shadows of one zone.
@@ -90,19 +100,30 @@ pub enum Look {
 }
 
 impl Shadows {
-    /// Remembers the bytes of `at`, if there is room for them in a zone of `frames` frames, else its checksum. `must` makes room.
+    /// The room that there is for the bytes of `at` in a zone of `frames` frames.
+    pub fn room(&self, at: LaneBlock, view: &View<'_>, frames: u32) -> Room {
+        let room = u64::from(frames) * PAGE as u64 / SHARE;
+        let taken = self.bytes - self.of.get(&at).map_or(0, Shadow::bytes) + view.lane_block_bytes() as u64;
+        match taken {
+            // Under Miri, bytes that the program left uninitialised may not be looked at.
+            _ if cfg!(miri) => Room::None,
+            taken if taken <= room / 2 => Room::Compare,
+            taken if taken <= room => Room::Count,
+            _ => Room::None,
+        }
+    }
+
+    /// Remembers the bytes of `at`, if they are not remembered; its checksum, if the system has no memory.
     ///
     /// # Safety
     /// The frames of the block are mapped, and nobody writes them meanwhile.
-    pub unsafe fn keep_bytes(&mut self, at: LaneBlock, view: &View<'_>, frames: u32, must: bool) {
+    pub unsafe fn keep_bytes(&mut self, at: LaneBlock, view: &View<'_>) {
         let len = view.lane_block_bytes();
         if matches!(self.of.get(&at), Some(Shadow::Bytes(_))) {
             return;
         }
-        let room = u64::from(frames) * PAGE as u64 / SHARE;
         let mut bytes = Vec::new();
-        // Under Miri, bytes that the program left uninitialised may not be looked at.
-        if cfg!(miri) || (!must && self.bytes + len as u64 > room) || bytes.try_reserve_exact(len).is_err() {
+        if cfg!(miri) || bytes.try_reserve_exact(len).is_err() {
             // SAFETY: passed on.
             return unsafe { self.keep_sum(at, view) };
         }
@@ -115,11 +136,14 @@ impl Shadows {
         self.of.insert(at, Shadow::Bytes(bytes.into()));
     }
 
-    /// Remembers the checksum of `at`.
+    /// Remembers the checksum of `at`, if there is none.
     ///
     /// # Safety
     /// As for [`Shadows::keep_bytes`].
     pub unsafe fn keep_sum(&mut self, at: LaneBlock, view: &View<'_>) {
+        if matches!(self.of.get(&at), Some(Shadow::Sum(_))) {
+            return;
+        }
         self.drop(at);
         // SAFETY: passed on.
         let sum = if cfg!(miri) { 0 } else { unsafe { view.sum(at) } };
@@ -158,9 +182,7 @@ impl Shadows {
 
     /// Forgets `at`.
     pub fn drop(&mut self, at: LaneBlock) {
-        if let Some(Shadow::Bytes(bytes)) = self.of.remove(&at) {
-            self.bytes -= bytes.len() as u64;
-        }
+        self.bytes -= self.of.remove(&at).map_or(0, |shadow| shadow.bytes());
     }
 
     /// Bytes that are remembered.

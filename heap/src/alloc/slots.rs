@@ -31,6 +31,8 @@ const RUN_FRAMES_MIN: u32 = 8;
 const RUN_FRAMES_MAX: u32 = 64;
 /// Fresh slots handed out at a time.
 const BATCH_FRAMES: u32 = 64;
+/// A zone with fewer cold lane-blocks has all of them scanned in the pause: 70 ns each.
+const COLD_BESIDE_MIN: u64 = if cfg!(test) { 2 } else { 1024 };
 /// Larger slots are always mapped by pages: a cold lane-block that wakes has all its 512 slots copied, 128 KiB for these and more for larger ones, while
 /// the heap has the fewer of them to scan.
 const COARSE_SLOT_BYTES_MAX: usize = 256;
@@ -382,6 +384,30 @@ impl SlotZone {
         }
         let ledger = &mut self.ledger;
         self.ladder.harvest(tracker, &self.lane_frames, |slot, frames| ledger.mark_slot_dirty(frames, slot))
+    }
+
+    /// First half of scanning cold lane-blocks beside the running program: see [`Ladder::vouch`]. Looks at one lane. False if there is no such lane.
+    pub fn vouch(&mut self, tracker: &dyn WriteTracker, slot: SlotIndex) -> bool {
+        if slot.0 == 0 {
+            self.ladder.vouch_for_nothing();
+        }
+        if self.how == Addressing::Dense || self.ladder.cold(&self.lane_frames) < COLD_BESIDE_MIN {
+            return false;
+        }
+        let Some(&frames) = self.lane_frames.get(usize::from(slot.0) + 1) else { return false };
+        let ledger = &mut self.ledger;
+        self.ladder.vouch(tracker, slot, frames, |slot, frames| ledger.mark_slot_dirty(frames, slot));
+        true
+    }
+
+    /// Second half: see [`Ladder::confirm`]. None if there is no such lane, or nothing to confirm.
+    pub fn confirm(&mut self, tracker: &dyn WriteTracker, slot: SlotIndex) -> Option<bool> {
+        if !self.ladder.vouches() {
+            return None;
+        }
+        let frames = *self.lane_frames.get(usize::from(slot.0) + 1)?;
+        let ledger = &mut self.ledger;
+        Some(self.ladder.confirm(tracker, slot, frames, |slot, frames| ledger.mark_slot_dirty(frames, slot)))
     }
 
     fn harvest_dense(&mut self, tracker: &dyn WriteTracker) -> Result<()> {

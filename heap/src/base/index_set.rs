@@ -78,6 +78,20 @@ impl<I: Index> IndexSet<I> {
         Some(I::at(word * 64 + self.words[word].trailing_zeros() as usize))
     }
 
+    /// The lowest index that is not below `from` and not a member.
+    pub fn next_gap(&self, from: I) -> I {
+        let mut word = from.index() / 64;
+        let mut below = (1 << (from.index() % 64)) - 1;
+        while let Some(bits) = self.words.get(word) {
+            let ones = (bits | below).trailing_ones() as usize;
+            if ones < 64 {
+                return I::at(word * 64 + ones);
+            }
+            (word, below) = (word + 1, 0);
+        }
+        I::at(from.index().max(word * 64))
+    }
+
     /// Members in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = I> + '_ {
         let mut next = self.first();
@@ -166,6 +180,10 @@ mod tests {
             prop_assert!(set.iter().map(|f| f.0).eq(model.iter().copied()));
             prop_assert_eq!(set.first().map(|f| f.0), model.first().copied());
             prop_assert_eq!(set.len(), model.len());
+            for from in [0, 63, 64, 5000, 19_999, 30_000].into_iter().chain(model.iter().copied()) {
+                let gap = (from..).find(|frame| !model.contains(frame)).unwrap();
+                prop_assert_eq!(set.next_gap(FrameIndex(from)), FrameIndex(gap));
+            }
             let mut copy: FrameSet = [FrameIndex(7), FrameIndex(19_999)].into_iter().collect();
             model.extend([7, 19_999]);
             copy.absorb(&set);

@@ -12,7 +12,7 @@ use super::ticket::{CutReport, Pending};
 use crate::alloc::{Allocator, CLASSES, Cache, Class, FrameDelta, RunChange, RunZone, Seat, SlotZone};
 use crate::arena::{locate, page_address};
 use crate::base::sync::{Mutex, lock};
-use crate::base::{Epoch, Error, ErrorKind, FrameIndex, PAGE, Result, SlotMask, ZONE_SHIFT, ZoneKind};
+use crate::base::{Epoch, Error, ErrorKind, FrameIndex, PAGE, Result, SlotIndex, SlotMask, ZONE_SHIFT, ZoneKind};
 use crate::durable::{Addressing, Catalog, Item, Record, RecordBuilder};
 use crate::sys;
 use std::ops::Range;
@@ -105,6 +105,29 @@ impl CutState {
         roots: &Mutex<RootTable>,
         buffer: Vec<u8>,
     ) -> Result<(CutReport, RecordBuilder)> {
+        let mut cut = Cut { builder: RecordBuilder::new(buffer), report: CutReport::default(), slots: self.slots };
+        vouch(allocator);
+        self.pass(&mut cut, allocator, threads, roots)?;
+        if !confirm(allocator) {
+            // The cut is made again, and its findings follow those of the first: together they are one record, of the second instant.
+            let again = self.pass(&mut cut, allocator, threads, roots);
+            if let Err(e) = again {
+                self.owe(&[cut.builder.finish()], allocator, roots);
+                return Err(e);
+            }
+        }
+        cut.report.record_bytes = cut.builder.len() as u64;
+        Ok((cut.report, cut.builder))
+    }
+
+    /// Stops the world, adds what was modified to `cut`, and lets the world go on.
+    fn pass(
+        &mut self,
+        cut: &mut Cut,
+        allocator: &Allocator,
+        threads: &Threads,
+        roots: &Mutex<RootTable>,
+    ) -> Result<()> {
         let start = Instant::now();
         let mut stopped = threads.stop();
         let drained = Instant::now();
@@ -113,7 +136,6 @@ impl CutState {
         scan(allocator, &seats)?;
         let scanned = Instant::now();
 
-        let mut cut = Cut { builder: RecordBuilder::new(buffer), report: CutReport::default(), slots: self.slots };
         for (seat, index) in seats.iter().zip(0..).skip(self.recorded_zones) {
             cut.builder.zone(crate::base::ZoneIndex(index), seat.number, seat.kind);
         }
@@ -140,11 +162,11 @@ impl CutState {
         });
         drop(stopped);
 
-        cut.report.drain_ns = (drained - start).as_nanos() as u64;
-        cut.report.scan_ns = (scanned - drained).as_nanos() as u64;
-        cut.report.copy_ns = scanned.elapsed().as_nanos() as u64;
-        cut.report.record_bytes = cut.builder.len() as u64;
-        Ok((cut.report, cut.builder))
+        cut.report.passes += 1;
+        cut.report.drain_ns += (drained - start).as_nanos() as u64;
+        cut.report.scan_ns += (scanned - drained).as_nanos() as u64;
+        cut.report.copy_ns += scanned.elapsed().as_nanos() as u64;
+        Ok(())
     }
 
     /// Puts back what `records`, oldest first, held: they were lost, and the next cut must record it again (C2).
@@ -224,6 +246,41 @@ fn settle_caches(stopped: &mut Stopped<'_>, allocator: &Allocator) {
             }
         }
     });
+}
+
+/// Scans the cold lane-blocks of large zones while the program runs, so that the pause need not. A lane at a time, because allocation waits meanwhile.
+fn vouch(allocator: &Allocator) {
+    each_slot_zone(allocator, |zone, slot| zone.vouch(allocator.tracker(), slot));
+}
+
+/// Scans those that were clean again. True if they still are: then nobody wrote to them before the cut.
+fn confirm(allocator: &Allocator) -> bool {
+    let mut clean = true;
+    each_slot_zone(allocator, |zone, slot| match zone.confirm(allocator.tracker(), slot) {
+        Some(confirmed) => {
+            clean &= confirmed;
+            true
+        }
+        None => {
+            zone.ladder.vouch_for_nothing();
+            false
+        }
+    });
+    clean
+}
+
+/// Calls `visit` with each zone of slots, locked, and slot after slot until it is false.
+fn each_slot_zone(allocator: &Allocator, mut visit: impl FnMut(&mut SlotZone, SlotIndex) -> bool) {
+    for seat in allocator.seats() {
+        if let ZoneKind::Slots(layout) = seat.kind {
+            let class = Class::with_layout(layout).expect("a seat's layout is that of a class");
+            for slot in (0..).map(SlotIndex) {
+                if !allocator.with_slots(class, |zones| visit(&mut zones[seat.position], slot)) {
+                    break;
+                }
+            }
+        }
+    }
 }
 
 /// Harvests every zone into its own bookkeeping.

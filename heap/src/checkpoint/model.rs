@@ -416,3 +416,58 @@ fn slots_punched_out_and_allocated_again_between_two_cuts_are_recorded() {
         World::new(kind, (mapping, PolicyKind::Adaptive)).run(ops).unwrap_or_else(|e| panic!("{kind} tracker: {e}"));
     }
 }
+
+/// Cold lane-blocks are scanned while the program runs, before and after the world is stopped. Whatever is written meanwhile, a record is the heap at one
+/// instant: here two objects of different lane-blocks are always written together.
+#[test]
+fn records_of_a_heap_that_is_written_all_the_while_are_of_one_instant() {
+    if !is_there(TrackerKind::Async) {
+        return;
+    }
+    for policy in [PolicyKind::Coarse, PolicyKind::Adaptive, PolicyKind::ActiveCks] {
+        let mut world = World::new(TrackerKind::Async, (Mapping::Huge, policy));
+        for _ in 0..100 {
+            world.step(Op::Alloc { count: 250, bytes: 64, fill: Some(0) }).unwrap();
+        }
+        let objects: Vec<u64> = world.live.iter().copied().collect();
+        let (shared, stop) = (world.shared.clone(), Arc::new(AtomicU32::new(0)));
+        let (pairs, stopped) = (objects.clone(), stop.clone());
+        let writer = std::thread::spawn(move || {
+            let mut count = 0usize;
+            while stopped.load(Ordering::Relaxed) == 0 {
+                count += 1;
+                let half = pairs.len() / 2;
+                let first = count * 7919 % half;
+                let both = [pairs[first], pairs[first + half]];
+                // SAFETY: the bytes are those of live objects, which only this thread writes.
+                shared.enter(|_, _| both.map(|addr| unsafe { sys::ptr(addr).cast::<u64>().write(count as u64) }));
+                // Rarely enough that many lane-blocks are clean when they are scanned, and often enough that some are written right after.
+                let pause = std::time::Instant::now();
+                while pause.elapsed() < std::time::Duration::from_micros(5) {
+                    std::hint::spin_loop();
+                }
+            }
+        });
+        let mut again = 0;
+        for _ in 0..300 {
+            let Shared { allocator, threads, roots } = &*world.shared;
+            let (report, builder) = world.cuts.cut(allocator, threads, roots, Vec::new()).unwrap();
+            again += report.passes - 1;
+            world.image.apply(&builder.finish());
+            let value = |addr: u64| {
+                let page = FrameIndex(((dense_address(addr) & ((1 << ZONE_SHIFT) - 1)) >> PAGE_SHIFT) as u32);
+                let bytes = &world.image.page(ZoneIndex(0), page)[addr as usize % PAGE..][..8];
+                u64::from_le_bytes(bytes.try_into().unwrap())
+            };
+            let half = objects.len() / 2;
+            for first in 0..half {
+                let (one, other) = (value(objects[first]), value(objects[first + half]));
+                assert_eq!(one, other, "{policy}: objects {first} and {} were written together", first + half);
+            }
+        }
+        stop.store(1, Ordering::Relaxed);
+        writer.join().unwrap();
+        world.cut(Fate::Durable).unwrap();
+        println!("{policy}: 300 cuts, {again} of them made twice");
+    }
+}

@@ -59,6 +59,8 @@ pub struct CutReport {
     pub record_bytes: u64,
     /// What a page-granular checkpoint would have copied: every page with a modified object, whole.
     pub page_bytes: u64,
+    /// How often the world was stopped: 1, or 2 if cold objects were written to while they were being scanned beside the running program.
+    pub passes: u32,
     /// Nanoseconds until every thread had left its section.
     pub drain_ns: u64,
     /// Nanoseconds of finding out what was written, and arming it again.
@@ -68,7 +70,7 @@ pub struct CutReport {
 }
 
 impl CutReport {
-    /// Nanoseconds for which threads were kept out of sections: drain, scan and copy.
+    /// Nanoseconds for which threads were kept out of sections: drain, scan and copy, of all passes together.
     pub fn pause_ns(&self) -> u64 {
         self.drain_ns + self.scan_ns + self.copy_ns
     }

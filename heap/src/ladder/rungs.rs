@@ -7,6 +7,9 @@
 //!   written to an armed slot is reported; a hot or young lane-block has a shadow, or is marked whole, or holds nothing but slots that are new.
 //! - D4. Only a block that is a huge page has cold or young lane-blocks.
 //!
+//! - D5. A vouched lane-block was clean, and armed, some time before the cut. It is left out of the harvest at the cut; instead, a scan after the cut must find
+//!   it clean still. Then nobody wrote to it in between, and so not before the cut. If one was written, the cut is made a second time, with all of them.
+//!
 //! All steps happen while the world is stopped, after the harvest: a page is never armed, mapped anew or left unarmed under a writer. None of them can lose
 //! a write by failing: a page that was not armed counts as written, and what is not tracked ([`Ladder::untracked`]) stays hot.
 
@@ -45,6 +48,8 @@ pub struct Ladder {
     written: Vec<u16>,
     /// Hot ones that the tracker could not be told of.
     untracked: LaneBlockSet,
+    /// Cold ones that were clean just before the world was stopped (D5).
+    vouched: LaneBlockSet,
     shadows: Shadows,
     stats: LadderStats,
 }
@@ -80,6 +85,7 @@ impl Ladder {
             woken: LaneBlockSet::default(),
             written: Vec::new(),
             untracked: LaneBlockSet::default(),
+            vouched: LaneBlockSet::default(),
             shadows: Shadows::default(),
             stats: LadderStats::default(),
         }
@@ -143,11 +149,10 @@ impl Ladder {
     /// What was counted, of `lane_blocks` that are tracked.
     pub fn stats(&self, lane_frames: &[u32]) -> LadderStats {
         let [young, hot, sparse] = [&self.young, &self.hot, &self.sparse].map(|set| set.len() as u64);
-        let vacant = self.unarmed.len() as u64 - young - hot;
         LadderStats {
             huge_blocks: self.huge.iter().filter(|huge| **huge).count() as u64,
             young,
-            cold: lane_blocks(lane_frames) - sparse - young - hot - vacant,
+            cold: lane_blocks(lane_frames) - sparse - self.unarmed.len() as u64,
             sparse,
             hot,
             shadow_bytes: self.shadows.bytes(),
@@ -176,26 +181,94 @@ impl Ladder {
         lane_frames: &[u32],
         mut mark: impl FnMut(SlotIndex, Range<u32>),
     ) -> Result<()> {
-        let zone = self.zone;
         for (slot, &frames) in (0..).map(SlotIndex).zip(&lane_frames[1..]) {
             let mut at = 0;
-            while at < frames {
-                let lane_block = LaneBlock::new(slot, at / BLOCK_FRAMES);
-                let next = self.unarmed.next_at_or_after(lane_block).filter(|next| next.slot() == slot);
-                let stop = next.map_or(frames, |next| next.frames().start.min(frames));
-                if at < stop {
-                    self.stats.scans += 1;
-                    let range = lane_range(zone, LaneIndex(slot.0 + 1), at..stop);
-                    let start = range.start;
-                    tracker.harvest(range, &mut |written| {
-                        let frame = |addr: u64| at + ((addr - start) >> PAGE_SHIFT) as u32;
-                        self.note(slot, frame(written.start)..frame(written.end), &mut mark);
-                    })?;
-                }
-                at = next.map_or(frames, |next| next.frames().end);
+            while let Some(stretch) = without(&[&self.unarmed, &self.vouched], slot, at..frames) {
+                at = stretch.end;
+                self.harvest_stretch(tracker, slot, stretch, &mut mark)?;
             }
         }
         Ok(())
+    }
+
+    fn harvest_stretch(
+        &mut self,
+        tracker: &dyn WriteTracker,
+        slot: SlotIndex,
+        frames: Range<u32>,
+        mark: &mut impl FnMut(SlotIndex, Range<u32>),
+    ) -> Result<()> {
+        self.stats.scans += 1;
+        let range = lane_range(self.zone, LaneIndex(slot.0 + 1), frames.clone());
+        let start = range.start;
+        tracker.harvest(range, &mut |written| {
+            let frame = |addr: u64| frames.start + ((addr - start) >> PAGE_SHIFT) as u32;
+            self.note(slot, frame(written.start)..frame(written.end), mark);
+        })
+    }
+
+    /// How many lane-blocks are cold.
+    pub fn cold(&self, lane_frames: &[u32]) -> u64 {
+        lane_blocks(lane_frames) - (self.unarmed.len() + self.sparse.len()) as u64
+    }
+
+    /// Whether something is vouched for.
+    pub fn vouches(&self) -> bool {
+        self.vouched.len() > 0
+    }
+
+    /// Nothing is vouched for any more.
+    pub fn vouch_for_nothing(&mut self) {
+        self.vouched.clear();
+    }
+
+    /// Harvests the cold lane-blocks in the lane of `slot`, of which `frames` are tracked, and vouches for those that are clean. Writers may go on.
+    pub fn vouch(
+        &mut self,
+        tracker: &dyn WriteTracker,
+        slot: SlotIndex,
+        frames: u32,
+        mut mark: impl FnMut(SlotIndex, Range<u32>),
+    ) {
+        let mut at = 0;
+        while let Some(stretch) = without(&[&self.unarmed, &self.sparse], slot, at..frames) {
+            at = stretch.end;
+            // What failed has been marked as written, and is harvested again at the cut, which reports the error if it comes again.
+            if self.harvest_stretch(tracker, slot, stretch.clone(), &mut mark).is_err() {
+                continue;
+            }
+            for block in stretch.start / BLOCK_FRAMES..stretch.end / BLOCK_FRAMES {
+                let here = LaneBlock::new(slot, block);
+                if !self.woken.contains(here) {
+                    self.vouched.insert(here);
+                }
+            }
+        }
+    }
+
+    /// Harvests what was vouched for in the lane of `slot`. True if all of it is clean still (D5). Writers may go on.
+    pub fn confirm(
+        &mut self,
+        tracker: &dyn WriteTracker,
+        slot: SlotIndex,
+        frames: u32,
+        mut mark: impl FnMut(SlotIndex, Range<u32>),
+    ) -> bool {
+        let (mut at, mut clean) = (0, true);
+        while let Some(first) = self.vouched.next_at_or_after(LaneBlock::new(slot, at / BLOCK_FRAMES)) {
+            if first.slot() != slot || first.frames().start >= frames {
+                break;
+            }
+            let end = self.vouched.next_gap(first);
+            let end = if end.slot() == slot { end.frames().start.min(frames) } else { frames };
+            at = end;
+            let harvested = self.harvest_stretch(tracker, slot, first.frames().start..end, &mut |slot, frames| {
+                clean = false;
+                mark(slot, frames);
+            });
+            clean &= harvested.is_ok();
+        }
+        clean
     }
 
     /// `slot` was written in `frames`: notes it for the lane-blocks that these lie in.
@@ -221,7 +294,7 @@ impl Ladder {
     /// Looks at what was not armed, asks the policy about every lane-block that may have to move, and moves it. Calls `mark` as
     /// [`Ladder::harvest`] does.
     pub fn climb(&mut self, site: &Site<'_>, mut mark: impl FnMut(SlotIndex, Range<u32>)) {
-        self.stats.cold_scanned += lane_blocks(site.lane_frames) - (self.unarmed.len() + self.sparse.len()) as u64;
+        self.stats.cold_scanned += self.cold(site.lane_frames);
         let mut asked = LaneBlockSet::default();
         for set in [&self.young, &self.hot, &self.sparse, &self.woken] {
             asked.absorb(set);
@@ -240,14 +313,13 @@ impl Ladder {
             self.step(at, state, rung, site, if idle { &mut cooled } else { &mut at_once });
         }
         self.woken.clear();
-        let cold = lane_blocks(site.lane_frames) - (self.unarmed.len() + self.sparse.len()) as u64;
-        let refined = self.policy.refine_cold(cold);
-        self.refine_cold(refined, site);
+        let refined = self.policy.refine_cold(self.cold(site.lane_frames));
+        self.refine_cold(refined, site, &mut mark);
         self.policy.end_epoch();
     }
 
     /// Makes `count` of the cold lane-blocks sparse.
-    fn refine_cold(&mut self, count: u32, site: &Site<'_>) {
+    fn refine_cold(&mut self, count: u32, site: &Site<'_>, mark: &mut impl FnMut(SlotIndex, Range<u32>)) {
         let mut left = count;
         for (slot, &frames) in (0..).map(SlotIndex).zip(&site.lane_frames[1..]) {
             for block in 0..frames / BLOCK_FRAMES {
@@ -256,8 +328,14 @@ impl Ladder {
                     return;
                 }
                 if !self.sparse.contains(at) && !self.unarmed.contains(at) && self.policy.refines(at) {
-                    self.refine(at, true, site);
                     left -= 1;
+                    // One that is vouched for has not been harvested at this cut, and may hold a write.
+                    let harvested = !self.vouched.contains(at)
+                        || self.harvest_stretch(site.tracker, slot, at.frames(), mark).is_ok();
+                    if harvested {
+                        self.refine(at, true, site);
+                        self.woken.remove(at);
+                    }
                 }
             }
         }
@@ -433,6 +511,7 @@ impl Ladder {
         {
             set.remove(at);
         }
+        self.vouched.remove(at);
         self.shadows.drop(at);
     }
 
@@ -443,6 +522,22 @@ impl Ladder {
     fn range(&self, at: LaneBlock) -> Range<u64> {
         lane_range(self.zone, LaneIndex(at.slot().0 + 1), at.frames())
     }
+}
+
+/// The first stretch of `frames`, in the lane of `slot`, of lane-blocks that are in none of `sets`.
+fn without(sets: &[&LaneBlockSet; 2], slot: SlotIndex, frames: Range<u32>) -> Option<Range<u32>> {
+    let mut from = LaneBlock::new(slot, frames.start / BLOCK_FRAMES);
+    let in_lane = |at: LaneBlock| at.slot() == slot && at.frames().start < frames.end;
+    while !frames.is_empty() && in_lane(from) {
+        let gap = sets[1].next_gap(sets[0].next_gap(from));
+        if gap == from {
+            let ends = sets.iter().filter_map(|set| set.next_at_or_after(from));
+            let end = ends.filter(|end| in_lane(*end)).map(|end| end.frames().start).min().unwrap_or(frames.end);
+            return Some(from.frames().start.max(frames.start)..end);
+        }
+        from = gap;
+    }
+    None
 }
 
 /// Lane-blocks that are tracked, vacant ones included.

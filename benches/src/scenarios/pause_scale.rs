@@ -25,8 +25,20 @@ use serde_json::{Value, json};
 use strewn::{CutReport, Heap, LadderStats};
 
 const OBJECT_BYTES: usize = 64;
-const COLUMNS: [&str; 11] =
-    ["pick", "live", "pause p50", "pause p90", "pause max", "scan", "copy", "rounds", "cold", "sparse", "hot"];
+const COLUMNS: [&str; 12] = [
+    "pick",
+    "live",
+    "pause p50",
+    "pause p90",
+    "pause max",
+    "scan",
+    "copy",
+    "beside",
+    "rounds",
+    "cold",
+    "sparse",
+    "hot",
+];
 
 /// How the objects to modify are picked.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,7 +96,8 @@ pub fn run(setting: &Setting) -> Result<Report> {
     let mut report = Report { tables: vec![table], ..Report::default() };
     let from_environment = if tracker_from_environment()?.is_some() { " (STREWN_TRACKER)" } else { "" };
     report.note(format!("tracker {}{from_environment}", heaps[0].tracker()?));
-    report.note("scan and copy are those of the cut with the median pause");
+    report.note("scan, copy and beside are those of the cut with the median pause");
+    report.note("beside: scanning cold objects before and after the pause; other threads go on, the caller of checkpoint waits for it");
     report.note(format!(
         "{} rounds of each heap and way do not count; heaps take turns of {}",
         plan.turns.warm * plan.turn,
@@ -166,6 +179,7 @@ fn row(way: Way, live: usize, cuts: &Cuts, ladder: &LadderStats) -> Vec<Value> {
         pause(1.0),
         us(typical.scan_ns as f64),
         us(typical.copy_ns as f64),
+        us(typical.beside_ns as f64),
         json!(cuts.cuts.len()),
         json!(ladder.cold),
         json!(ladder.sparse),

@@ -254,8 +254,9 @@ impl SlotZone {
             (self.cursor.slot, self.cursor.at) = (slot.0 + 1, self.cursor.first);
         }
         let start = into.len();
+        self.ledger.changed.insert_range(frames.start as usize..frames.end as usize);
         for frame in frames.map(FrameIndex) {
-            self.take(Spot { frame, slot });
+            self.set_taken(Spot { frame, slot });
             into.push(self.address(Spot { frame, slot }));
         }
         into[start..].reverse();
@@ -604,10 +605,14 @@ impl SlotZone {
     }
 
     fn take(&mut self, spot: Spot) {
+        self.set_taken(spot);
+        self.ledger.changed.insert(spot.frame);
+    }
+
+    fn set_taken(&mut self, spot: Spot) {
         let word = spot.frame.index() * self.layout.mask_words() + spot.slot.index() / 64;
         debug_assert_eq!(self.taken[word] & (1 << (spot.slot.index() % 64)), 0, "S1: {spot:?} is taken already");
         self.taken[word] |= 1 << (spot.slot.index() % 64);
-        self.ledger.changed.insert(spot.frame);
     }
 
     fn address(&self, spot: Spot) -> u64 {

@@ -42,6 +42,20 @@ impl<I: Index> IndexSet<I> {
         fresh
     }
 
+    /// Adds `members`, which are neighbours.
+    pub fn insert_range(&mut self, members: std::ops::Range<usize>) {
+        let mut at = members.start;
+        while at < members.end {
+            let (word, end) = (at / 64, members.end.min((at / 64 + 1) * 64));
+            let bits = (u64::MAX >> (64 - (end - at))) << (at % 64);
+            // Makes room, and sets the summary.
+            self.insert(I::at(at));
+            self.members += (bits & !self.words[word]).count_ones() as usize;
+            self.words[word] |= bits;
+            at = end;
+        }
+    }
+
     /// Removes `member`, if it is a member.
     #[inline]
     pub fn remove(&mut self, member: I) {
@@ -184,6 +198,10 @@ mod tests {
                 let gap = (from..).find(|frame| !model.contains(frame)).unwrap();
                 prop_assert_eq!(set.next_gap(FrameIndex(from)), FrameIndex(gap));
             }
+            let mut range = set.clone();
+            range.insert_range(60..200);
+            prop_assert!(range.iter().map(|f| f.0).eq(model.union(&(60..200).collect()).copied()));
+            prop_assert_eq!(range.len(), range.iter().count());
             let mut copy: FrameSet = [FrameIndex(7), FrameIndex(19_999)].into_iter().collect();
             model.extend([7, 19_999]);
             copy.absorb(&set);

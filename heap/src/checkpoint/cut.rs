@@ -106,9 +106,14 @@ impl CutState {
         buffer: Vec<u8>,
     ) -> Result<(CutReport, RecordBuilder)> {
         let mut cut = Cut { builder: RecordBuilder::new(buffer), report: CutReport::default(), slots: self.slots };
+        let start = Instant::now();
         vouch(allocator);
+        cut.report.beside_ns = start.elapsed().as_nanos() as u64;
         self.pass(&mut cut, allocator, threads, roots)?;
-        if !confirm(allocator) {
+        let start = Instant::now();
+        let confirmed = confirm(allocator);
+        cut.report.beside_ns += start.elapsed().as_nanos() as u64;
+        if !confirmed {
             // The cut is made again, and its findings follow those of the first: together they are one record, of the second instant.
             let again = self.pass(&mut cut, allocator, threads, roots);
             if let Err(e) = again {

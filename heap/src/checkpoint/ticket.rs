@@ -61,6 +61,8 @@ pub struct CutReport {
     pub page_bytes: u64,
     /// How often the world was stopped: 1, or 2 if cold objects were written to while they were being scanned beside the running program.
     pub passes: u32,
+    /// Nanoseconds of scanning cold objects before and after the world was stopped, while the program ran.
+    pub beside_ns: u64,
     /// Nanoseconds until every thread had left its section.
     pub drain_ns: u64,
     /// Nanoseconds of finding out what was written, and arming it again.

@@ -127,8 +127,9 @@ impl Adaptive {
             State::Sparse => account.sparse,
             State::Hot => 0.0,
         };
-        let compared = room == Room::Compare && self.costs.compared(f32::from(account.written)) < self.costs.copied();
-        let (hot, eager) = if compared { (account.hot, Eager::Compare) } else { (self.costs.copied(), Eager::Copy) };
+        let copied = self.costs.copied(f32::from(account.written));
+        let compared = room == Room::Compare && self.costs.compared(f32::from(account.written)) < copied;
+        let (hot, eager) = if compared { (account.hot, Eager::Compare) } else { (copied, Eager::Copy) };
         let here = if state == State::Hot { hot } else { here };
         let stay = match state {
             State::Young | State::Cold => Rung::Cold,

@@ -53,17 +53,22 @@ impl Costs {
 
     /// Cold, with `written` of its slots written.
     pub fn cold(&self, written: f32) -> f32 {
-        if written > 0.0 { WAKE + self.all(self.copy + COPY_LONE_SLOT - COPY_SLOT) } else { SCAN_COLD }
+        if written > 0.0 { WAKE + self.taken_whole(written) } else { SCAN_COLD }
     }
 
-    /// Hot and copied, whatever was written.
-    pub fn copied(&self) -> f32 {
-        self.all(self.compare + self.copy)
+    /// Hot and copied, with `written` of its slots written.
+    pub fn copied(&self, written: f32) -> f32 {
+        self.all(self.compare) + self.taken_whole(written)
     }
 
     /// Hot and compared, with `written` of its slots changed.
     pub fn compared(&self, written: f32) -> f32 {
         self.all(self.compare) + written * self.copy
+    }
+
+    /// Copying all slots. Where few of them are written, few of their neighbours in the frames are, most likely.
+    fn taken_whole(&self, written: f32) -> f32 {
+        self.all(self.copy) + (BLOCK_FRAMES as f32 - written) * (COPY_LONE_SLOT - COPY_SLOT)
     }
 
     fn all(&self, slot: f32) -> f32 {

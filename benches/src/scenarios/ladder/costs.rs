@@ -122,11 +122,14 @@ fn one(setting: &Setting, options: &HeapOptions, order: &Picks) -> Result<Round>
     Ok(Round { birth, arming, clean, sequential, hot, random, page_tables, huge_blocks })
 }
 
-/// Nanoseconds an object.
+/// Nanoseconds an object, in the pause and beside the running program.
 fn clean_scan(population: &Population) -> Result<f64> {
     let one = [population.objects() as u32 / 2];
-    let scans: Result<Vec<_>> =
-        (0..CLEAN).map(|round| Ok(population.modify_durably(&one, stamp(round))?.cut.scan_ns as f64)).collect();
+    let scan = |round| -> Result<f64> {
+        let cut = population.modify_durably(&one, stamp(round))?.cut;
+        Ok((cut.scan_ns + cut.beside_ns) as f64)
+    };
+    let scans: Result<Vec<_>> = (0..CLEAN).map(scan).collect();
     let scans: Samples = scans?.into_iter().skip(CLEAN_WARM).collect();
     Ok(scans.median() / population.objects() as f64)
 }

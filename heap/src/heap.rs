@@ -96,7 +96,8 @@ impl Heap {
     }
 
     /// Makes everything written so far durable, atomically. Threads are kept out of sections while the modified objects are copied; this call then
-    /// blocks until they are on disk. If nothing was modified, nothing is written.
+    /// blocks until they are on disk. If nothing was modified, nothing is written, but for objects that were modified so densely before that they are
+    /// copied without asking: these are copied for a few checkpoints more (how many is up to the [policy](crate::PolicyKind)).
     ///
     /// # Errors
     /// `InSection` if this thread is inside a section; `StorageFull`, `Io`: the last checkpoint is intact, nothing in memory is lost, and the next

@@ -40,7 +40,8 @@ impl HeapOptions {
     }
 
     /// How lanes are mapped. Default: what the environment variable `STREWN_MAPPING` says (`auto`, `pages` or `huge`), else `Auto`. Where the
-    /// kernel or a limit refuses huge pages, lanes are mapped by pages whatever is asked for; [`Stats::ladder`](crate::Stats::ladder) shows it.
+    /// kernel or a limit refuses huge pages, lanes are mapped by pages whatever is asked for, and so are those of objects over 256 bytes;
+    /// [`Stats::ladder`](crate::Stats::ladder) shows it. A huge page gives its 2 MiB back when no object is left in it.
     #[must_use]
     pub fn mapping(mut self, mapping: Mapping) -> Self {
         self.mapping = Some(mapping);
@@ -65,7 +66,7 @@ impl HeapOptions {
     }
 
     /// Derives the heap's identity, and with it its place in the address space, from `seed` instead of from random numbers: the same operations
-    /// then write the same bytes to disk on every run. For tests. Two heaps of one seed are likely to want the same addresses.
+    /// then write the same bytes to disk on every run, given the same tracker, mapping, policy and kernel features, and if one thread at a time uses the heap. For tests. Two heaps of one seed are likely to want the same addresses.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);

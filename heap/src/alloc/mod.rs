@@ -357,10 +357,11 @@ impl Allocator {
                 return Ok(bin.pop().expect("just refilled"));
             }
         }
-        if let Some(zone) = zones.last_mut()
-            && zone.take_fresh(&*self.tracker, bin.refill())? > 0
-        {
-            return Ok(bin.pop().expect("just refilled"));
+        // Not only the last one: earlier ones may have vacant blocks, whose slots are fresh again.
+        for zone in zones.iter_mut() {
+            if zone.take_fresh(&*self.tracker, bin.refill())? > 0 {
+                return Ok(bin.pop().expect("just refilled"));
+            }
         }
         let kind = ZoneKind::Slots(class.layout());
         self.add_zone(kind, class.index() as u8, zones.len(), |index, mapping| {

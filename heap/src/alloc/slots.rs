@@ -31,6 +31,10 @@ const RUN_FRAMES_MIN: u32 = 8;
 const RUN_FRAMES_MAX: u32 = 64;
 /// Fresh slots handed out at a time.
 const BATCH_FRAMES: u32 = 64;
+/// Slots that walking the frames of a block must find for the next walk to be tried in the same batch.
+const SWEEP_MIN: usize = 16;
+/// Frames of a block that must have objects for the block to be made a huge page, which then has memory for all of them: at most twice as much.
+const FULL_ENOUGH: u32 = BLOCK_FRAMES / 2;
 /// A zone with fewer cold lane-blocks has all of them scanned in the pause: 70 ns each.
 const COLD_BESIDE_MIN: u64 = if cfg!(test) { 2 } else { 1024 };
 /// Larger slots are always mapped by pages: a cold lane-block that wakes has all its 512 slots copied, 128 KiB for these and more for larger ones, while
@@ -146,10 +150,11 @@ impl SlotZone {
         (zone.cursor.first, zone.cursor.end, zone.cursor.at) = (catalog.frames, catalog.frames, catalog.frames);
         let blocks = if zone.wants_huge_pages() { catalog.frames / BLOCK_FRAMES } else { 0 };
         for block in 0..blocks {
-            if zone.is_empty_block(block) {
-                zone.vacant.insert(block);
-            } else {
-                zone.collapse(block);
+            match zone.frames_in_use(block) {
+                0 => _ = zone.vacant.insert(block),
+                frames if frames >= FULL_ENOUGH => zone.collapse(block),
+                // So few of its frames have objects that a huge page would take twice as much memory.
+                _ => {}
             }
         }
         zone.collapsed = blocks;
@@ -210,10 +215,11 @@ impl SlotZone {
     /// huge page, as far as possible from one lane-block: the same slot of one frame after the other.
     pub fn take_free(&mut self, limit: usize, into: &mut Vec<u64>) -> usize {
         let start = into.len();
+        let mut scattered = false;
         while into.len() - start < limit {
             let Some(first) = self.free.first() else { break };
             let slots = self.free_slots(first);
-            if !self.ladder.is_huge(first.0 / BLOCK_FRAMES) {
+            if scattered || !self.is_handed_out_by_lanes(first.0 / BLOCK_FRAMES) {
                 for slot in slots.iter().take(limit - (into.len() - start)) {
                     into.push(self.take_again(Spot { frame: first, slot }));
                 }
@@ -221,6 +227,7 @@ impl SlotZone {
             }
             let slot = slots.iter().next().expect("S2: the frame has a free slot");
             let end = block_frames(first.0 / BLOCK_FRAMES).end;
+            let before = into.len();
             let mut next = Some(first);
             while let Some(frame) = next.filter(|frame| frame.0 < end && into.len() - start < limit) {
                 if self.free_slots(frame).contains(slot) {
@@ -228,6 +235,8 @@ impl SlotZone {
                 }
                 next = self.free.next_at_or_after(FrameIndex(frame.0 + 1));
             }
+            // Walking a block for a handful of slots costs more than they do.
+            scattered = into.len() - before < SWEEP_MIN;
         }
         into[start..].reverse();
         into.len() - start
@@ -318,7 +327,9 @@ impl SlotZone {
         }
         let mut next = FrameIndex(0);
         while let Some(first) = self.emptied.next_at_or_after(next) {
-            if self.ladder.is_huge(first.0 / BLOCK_FRAMES) {
+            if self.is_handed_out_by_lanes(first.0 / BLOCK_FRAMES) && self.frames_in_use(first.0 / BLOCK_FRAMES) == 0
+                || self.ladder.is_huge(first.0 / BLOCK_FRAMES)
+            {
                 next = FrameIndex(self.punch_block(tracker, first.0 / BLOCK_FRAMES));
                 continue;
             }
@@ -344,7 +355,7 @@ impl SlotZone {
         let frames = block_frames(block);
         let filling = self.is_filling(frames.start);
         let (at, len) = (u64::from(frames.start) * PAGE as u64, frames.len() as u64 * PAGE as u64);
-        if filling || !self.is_empty_block(block) || self.mapping.punch(at, len).is_err() {
+        if filling || self.frames_in_use(block) > 0 || self.mapping.punch(at, len).is_err() {
             return frames.end;
         }
         let site =
@@ -368,7 +379,7 @@ impl SlotZone {
             if self.cursor.slot < self.layout.slots() && self.cursor.first / BLOCK_FRAMES == block {
                 return;
             }
-            if !self.ladder.is_huge(block) && !self.vacant.contains(&block) && !self.is_empty_block(block) {
+            if !self.ladder.is_huge(block) && self.frames_in_use(block) >= FULL_ENOUGH {
                 self.collapse(block);
             }
             self.collapsed = block + 1;
@@ -456,10 +467,18 @@ impl SlotZone {
         self.ladder.set_huge(block, self.mapping.collapse(dense).is_ok());
     }
 
-    fn is_empty_block(&self, block: u32) -> bool {
+    /// Frames of `block` with a taken slot.
+    fn frames_in_use(&self, block: u32) -> u32 {
         let words = self.layout.mask_words();
         let frames = block_frames(block);
-        self.taken[frames.start as usize * words..frames.end as usize * words].iter().all(|word| *word == 0)
+        let masks = self.taken[frames.start as usize * words..frames.end as usize * words].chunks(words);
+        masks.filter(|mask| mask.iter().any(|word| *word != 0)).count() as u32
+    }
+
+    /// Whether the slots of `block` are handed out lane-block by lane-block. Whether the kernel had a huge page to give does not matter: the same operations
+    /// give the same addresses.
+    fn is_handed_out_by_lanes(&self, block: u32) -> bool {
+        self.coarse && (block > 0 || self.mapping_asked == Mapping::Huge)
     }
 
     /// Bytes of memory that the bookkeeping of this zone takes.

@@ -9,7 +9,7 @@ use super::{CutState, RootTable, Threads};
 use crate::alloc::{Allocator, Cache};
 use crate::arena::dense_address;
 use crate::base::sync::Mutex;
-use crate::base::{Epoch, FrameIndex, PAGE, PAGE_SHIFT, ZONE_SHIFT, ZoneIndex, ZoneKind};
+use crate::base::{Epoch, FrameIndex, PAGE, PAGE_SHIFT, ZONE_BLOCKS, ZONE_SHIFT, ZoneIndex, ZoneKind};
 use crate::durable::{Addressing, Catalog, Item, Record};
 use crate::ladder::{Mapping, PolicyKind};
 use crate::sys;
@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 
 const CASES: u32 = 60;
+const LARGE_CASES: u32 = 8;
 const OPS_MAX: usize = 120;
 /// How many records a cut may leave with the writer before it is told that they are lost.
 const RECORDS_IN_FLIGHT: usize = 2;
@@ -45,7 +46,7 @@ enum Fate {
 enum Op {
     /// Allocates objects, and fills them or leaves them as they are.
     Alloc {
-        count: u8,
+        count: u16,
         bytes: usize,
         fill: Option<u8>,
     },
@@ -86,7 +87,7 @@ fn fate() -> impl Strategy<Value = Fate> {
 fn op() -> impl Strategy<Value = Op> {
     let fill = || any::<Option<u8>>();
     // Half the time so many that thread caches overflow, and whole frames come and go.
-    let count = prop_oneof![1u8..20, 100u8..250];
+    let count = prop_oneof![1u16..20, 100u16..250];
     let bytes = prop_oneof![4 => proptest::sample::select(&[16, 1360, 2048][..]), 1 => 1usize..2049];
     let slots = (count, bytes, fill());
     let slots = slots.prop_map(|(count, bytes, fill)| Op::Alloc { count, bytes, fill });
@@ -104,6 +105,26 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Punch),
         5 => fate().prop_map(Op::Cut),
         1 => thread.prop_map(|(frees, allocs, cut)| Op::Thread { frees, allocs, cut }),
+    ]
+}
+
+/// Operations on whole blocks: they fill, are written, become empty and are filled again.
+fn large_op() -> impl Strategy<Value = Op> {
+    let slots =
+        (prop_oneof![1u16..100, 1000u16..9000], proptest::sample::select(&[256, 256, 128][..]), any::<Option<u8>>());
+    let slots = slots.prop_map(|(count, bytes, fill)| Op::Alloc { count, bytes, fill });
+    let write = any::<(u16, u16, u8)>().prop_map(|(object, at, value)| Op::Write { object, at, value });
+    let dense = (any::<u16>(), 0u16..2000, any::<u8>());
+    prop_oneof![
+        5 => slots,
+        1 => any::<u16>().prop_map(Op::Free),
+        4 => (any::<u16>(), 0u16..20000).prop_map(|(first, count)| Op::FreeMany { first, count }),
+        1 => Just(Op::FreeMany { first: 0, count: u16::MAX }),
+        5 => write,
+        4 => dense.prop_map(|(first, count, value)| Op::WriteMany { first, count, value }),
+        1 => (0u8..30).prop_map(Op::Idle),
+        1 => Just(Op::Punch),
+        5 => fate().prop_map(Op::Cut),
     ]
 }
 
@@ -176,7 +197,7 @@ impl Shared {
         result
     }
 
-    fn alloc(&self, count: u8, bytes: usize, fill: Option<u8>) -> Vec<u64> {
+    fn alloc(&self, count: u16, bytes: usize, fill: Option<u8>) -> Vec<u64> {
         let layout = Layout::from_size_align(bytes, 8).unwrap();
         let one = |allocator: &Allocator, cache: &mut Cache| {
             let addr = allocator.alloc(cache, layout).unwrap();
@@ -276,7 +297,7 @@ impl World {
         let (end, ended) = mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
             shared.free(freed);
-            tell.send(shared.alloc(allocs, THREAD_OBJECT_BYTES, Some(allocs))).unwrap();
+            tell.send(shared.alloc(allocs.into(), THREAD_OBJECT_BYTES, Some(allocs))).unwrap();
             // Until the other end is dropped, which a panic does as well.
             let _ = ended.recv();
         });
@@ -315,6 +336,7 @@ impl World {
         allocator.punch_empty(1);
         allocator.collapse_filled();
         allocator.check();
+        allocator.ladder_stats();
         Ok(())
     }
 
@@ -369,13 +391,21 @@ fn is_there(kind: TrackerKind) -> bool {
     opened.is_ok()
 }
 
-/// Runs random operations on heaps with a tracker of `kind` and such a ladder.
+/// Runs random operations on heaps with a tracker of `kind` and such a ladder: on few objects of many sizes, then on whole blocks.
 fn check(kind: TrackerKind, mapping: Mapping, policy: PolicyKind) {
-    if is_there(kind) {
-        let config = ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() };
-        let ops = proptest::collection::vec(op(), 1..OPS_MAX);
+    if !is_there(kind) {
+        return;
+    }
+    let run = |cases, ops: BoxedStrategy<Vec<Op>>| {
+        let config =
+            ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() };
         let checked = TestRunner::new(config).run(&ops, |ops| World::new(kind, (mapping, policy)).run(ops));
         checked.unwrap_or_else(|e| panic!("{kind} tracker, mapping {mapping}, policy {policy}: {e}"));
+    };
+    run(CASES, proptest::collection::vec(op(), 1..OPS_MAX).boxed());
+    // The twin's zones have one block.
+    if ZONE_BLOCKS > 1 {
+        run(LARGE_CASES, proptest::collection::vec(large_op(), 1..OPS_MAX / 2).boxed());
     }
 }
 

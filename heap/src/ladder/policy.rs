@@ -69,7 +69,7 @@ pub struct Seen {
 
 /// Decides on rungs.
 ///
-/// Each cut asks about the lane-blocks that are hot, sparse, woken, or filled since the last one, in ascending order; not about cold ones that nobody
+/// Each cut asks about the lane-blocks that are hot, then about those that are sparse, woken, or filled since the last one, each in ascending order; not about cold ones that nobody
 /// wrote to. One policy serves one zone.
 pub trait Policy: Send {
     /// Where `at` is to stand from now on.
@@ -101,7 +101,7 @@ pub enum PolicyKind {
     /// strewn's own: what each rung would have cost lately, weighed lane-block by lane-block; the cheapest is taken.
     #[default]
     Adaptive,
-    /// Every slot is armed on its own, always.
+    /// Every slot is armed on its own, from its first write after birth or recovery on.
     Fine,
     /// Every lane-block is armed as a whole, always; a write takes all its slots.
     Coarse,

@@ -138,6 +138,8 @@ impl Ladder {
             }
             self.forget(at);
             self.unarmed.insert(at);
+            // At once: what is not tracked is a mapping of its own, and their number is limited.
+            self.is_tracked(at, site);
         }
     }
 
@@ -281,7 +283,9 @@ impl Ladder {
                 if here.index() >= self.written.len() {
                     self.written.resize(here.index() + 1, 0);
                 }
-                self.written[here.index()] += (end - at) as u16;
+                // After a scan that failed, the same slots may be reported again.
+                let written = &mut self.written[here.index()];
+                *written = (*written + (end - at) as u16).min(BLOCK_FRAMES as u16);
                 mark(slot, at..end);
             } else {
                 self.woken.insert(here);
@@ -300,7 +304,10 @@ impl Ladder {
             asked.absorb(set);
         }
         let mut cooled = COOLED_A_CUT;
-        for at in asked.iter() {
+        // Hot ones first: what has been counted there helps to decide about those that woke.
+        let hot: Vec<_> = self.hot.iter().collect();
+        hot.iter().for_each(|at| asked.remove(*at));
+        for at in hot.into_iter().chain(asked.iter()) {
             let Some((state, seen)) = self.see(at, site, &mut mark) else { continue };
             let rung = match self.policy.decide(at, seen) {
                 Rung::Hot(Eager::Compare) if seen.room < Room::Compare => Rung::Hot(Eager::Copy),
@@ -485,8 +492,10 @@ impl Ladder {
         let range = self.range(at);
         let mapped = site.mapping.remap(range.clone()).is_ok();
         self.stats.coarsened += u64::from(mapped);
-        // What is not mapped now is mapped when it is touched.
-        let _ = site.mapping.map_backed(range, self.layout.byte_of(at.slot()));
+        if mapped {
+            // What is not mapped now is mapped when it is touched.
+            let _ = site.mapping.map_backed(range, self.layout.byte_of(at.slot()));
+        }
         // Even if the call failed, it may have ended the tracking.
         self.untracked.insert(at);
         self.is_tracked(at, site) && mapped

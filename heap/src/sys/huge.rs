@@ -4,6 +4,8 @@ use super::{pages::memfd, probe::Feature, scan::Pagemap};
 use crate::base::{BLOCK_FRAMES, Error, ErrorKind, PAGE, Result};
 use std::{os::fd::AsRawFd, sync::OnceLock};
 
+/// How often the kernel may refuse before it counts.
+const ATTEMPTS: u32 = 5;
 const BLOCK: usize = BLOCK_FRAMES as usize * PAGE;
 
 /// Whether it works here. The first call tries it (0.2 ms, and 2 MiB for that long); later ones are free.
@@ -47,10 +49,15 @@ fn try_once() -> Result<()> {
         unsafe { room.0.with_addr(at).cast::<u8>().read_volatile() }
     };
     touch(first);
-    // SAFETY: the advice changes no byte, and nobody else knows of the block.
-    if unsafe { libc::madvise(room.0.with_addr(first), BLOCK, libc::MADV_COLLAPSE) } != 0 {
-        return Err(Error::last_os("madvise MADV_COLLAPSE of a block of a memfd"));
-    }
+    let collapse = || {
+        // SAFETY: the advice changes no byte, and nobody else knows of the block.
+        match unsafe { libc::madvise(room.0.with_addr(first), BLOCK, libc::MADV_COLLAPSE) } {
+            0 => Ok(()),
+            _ => Err(Error::last_os("madvise MADV_COLLAPSE of a block of a memfd")),
+        }
+    };
+    // It may fail for a moment; the answer is for the life of the process.
+    (0..ATTEMPTS).find_map(|_| collapse().ok()).map_or_else(collapse, Ok)?;
     touch(first + BLOCK);
     let second = (first + BLOCK) as u64;
     match Pagemap::open()?.huge_bytes(second..second + BLOCK as u64)? {

@@ -11,8 +11,9 @@
 //! 1. A window is reserved whole before anything is mapped into it, never over a mapping of somebody else.
 //! 2. The memfd is at least as long as every mapping of it, so no access within a lane raises SIGBUS.
 //! 3. No mapping of a zone reaches a child that is forked after `map_zone`, and no call here changes the memfd from one.
-//! 4. Frames become huge pages only where [`ZoneMapping::collapse`] says so, whatever the system's huge-page settings: memory is first touched through
-//!    the dense lane, which refuses them everywhere else (MADV_NOHUGEPAGE). The other lanes follow what they map.
+//! 4. Frames become huge pages where [`ZoneMapping::collapse`] says so. Memory is first touched through the dense lane, which refuses them everywhere else
+//!    (MADV_NOHUGEPAGE); lanes follow what they map. Only if the system makes huge pages of all shared memory (shmem_enabled=always), what is written by
+//!    [`ZoneMapping::write`] may become one as well; trackers then report more than was written.
 //!
 //! It must not know what the bytes mean.
 
@@ -214,7 +215,7 @@ impl ZoneMapping {
         // SAFETY: the size of the pages that memory is mapped by is no part of its contents.
         unsafe { advise(range.clone(), libc::MADV_HUGEPAGE, "MADV_HUGEPAGE")? };
         // The kernel collapses no block that is all hole.
-        self.touch(range.start..range.start + PAGE as u64, PAGE as u64, 0)?;
+        self.populate(range.start..range.start + PAGE as u64)?;
         for attempt in 1.. {
             // SAFETY: as above.
             match unsafe { advise(range.clone(), libc::MADV_COLLAPSE, "MADV_COLLAPSE") } {

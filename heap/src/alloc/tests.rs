@@ -1,6 +1,7 @@
 //! The allocator as a whole: addresses, alignment, conservation.
 
 use super::*;
+use crate::ladder::PolicyKind;
 use crate::track::{self, TrackerKind};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -82,4 +83,87 @@ proptest! {
         allocator.give_back_all(&mut other);
         allocator.check();
     }
+}
+
+/// An allocator whose lanes are mapped by huge pages from the first block on. None, said aloud, where the kernel cannot.
+fn with_huge_pages(policy: PolicyKind) -> Option<Allocator> {
+    let huge = crate::sys::huge_lanes();
+    let tracker = track::open(TrackerKind::Async).ok().filter(|_| huge.is_available());
+    if tracker.is_none() {
+        println!("SKIP: lanes by huge pages: {huge}");
+    }
+    Some(Allocator::new([9; 16], Addressing::Lanes, tracker?, (Mapping::Huge, policy)).unwrap())
+}
+
+const BLOCK_OBJECTS: usize = 512 * 16;
+
+/// Objects of 256 bytes that fill `blocks` blocks, in the order of allocation.
+fn fill(allocator: &Allocator, blocks: usize) -> Vec<u64> {
+    let mut cache = Cache::new();
+    let objects = (0..blocks * BLOCK_OBJECTS).map(|_| allocator.alloc(&mut cache, request(256, 16)).unwrap()).collect();
+    allocator.give_back_all(&mut cache);
+    objects
+}
+
+fn free(allocator: &Allocator, objects: &[u64]) {
+    let mut cache = Cache::new();
+    objects.iter().for_each(|addr| allocator.free(&mut cache, *addr));
+    allocator.give_back_all(&mut cache);
+}
+
+/// What a cut does to the zones, without the record.
+fn cut(allocator: &Allocator) {
+    let class = Class::of(request(256, 16)).unwrap();
+    allocator.with_slots(class, |zones| {
+        for zone in zones {
+            zone.harvest(allocator.tracker()).unwrap();
+            zone.climb(allocator.tracker());
+        }
+    });
+}
+
+/// Mappings in the window of zone `number`.
+fn mappings(number: ZoneNumber) -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let start = |line: &str| u64::from_str_radix(line.split('-').next().unwrap(), 16).unwrap();
+    maps.lines().filter(|line| start(line) >> ZONE_SHIFT == u64::from(number.0)).count()
+}
+
+#[test]
+fn vacant_blocks_give_their_memory_back_and_are_no_mappings_of_their_own() {
+    let Some(allocator) = with_huge_pages(PolicyKind::Fine) else { return };
+    let objects = fill(&allocator, 9);
+    cut(&allocator);
+    let number = allocator.seats()[0].number;
+    let (before, (_, full)) = (mappings(number), allocator.memory_bytes().unwrap());
+    assert!(allocator.ladder_stats().sparse >= 8 * 16, "{:?}", allocator.ladder_stats());
+    for block in (1..9).step_by(2) {
+        free(&allocator, &objects[block * BLOCK_OBJECTS..(block + 1) * BLOCK_OBJECTS]);
+    }
+    allocator.punch_empty(1);
+    allocator.check();
+    let (after, (_, half)) = (mappings(number), allocator.memory_bytes().unwrap());
+    // A huge page more or less in the dense lane may split it.
+    assert!(after <= before + 16, "{before} mappings became {after}");
+    assert_eq!(full - half, 4 << 21, "four huge pages");
+    // What is allocated next goes there, and takes no new block.
+    let again = fill(&allocator, 4);
+    allocator.check();
+    let old: std::collections::BTreeSet<u64> = objects.iter().copied().collect();
+    assert!(again.iter().all(|addr| old.contains(addr)));
+    assert_eq!(allocator.memory_bytes().unwrap().1, full);
+}
+
+#[test]
+fn refills_from_a_block_with_few_free_slots_are_not_walks_over_all_of_it() {
+    let Some(allocator) = with_huge_pages(PolicyKind::Fine) else { return };
+    let objects = fill(&allocator, 2);
+    let few: Vec<u64> = objects.iter().copied().step_by(67).collect();
+    free(&allocator, &few);
+    let mut cache = Cache::new();
+    let again: std::collections::BTreeSet<u64> =
+        few.iter().map(|_| allocator.alloc(&mut cache, request(256, 16)).unwrap()).collect();
+    assert_eq!(again, few.into_iter().collect(), "freed slots are taken before fresh ones, each once");
+    allocator.give_back_all(&mut cache);
+    allocator.check();
 }

@@ -184,7 +184,12 @@ impl SlotZone {
                 continue;
             }
             for block in 0..frames.div_ceil(BLOCK_FRAMES) {
-                self.ladder.recover(LaneBlock::new(SlotIndex(lane.0 - 1), block), self.vacant.contains(&block));
+                let at = LaneBlock::new(SlotIndex(lane.0 - 1), block);
+                self.ladder.recover(at, self.vacant.contains(&block));
+                if self.ladder.is_huge(block) {
+                    let (mapping, taken, lane_frames) = (&self.mapping, &self.taken, &self.lane_frames);
+                    self.ladder.keep_sentinel(at, &Site { mapping, tracker, taken, lane_frames, filling: None });
+                }
             }
             for stretch in self.stretches_in_use(frames) {
                 tracker.arm(lane_range(number, lane, stretch))?;

@@ -5,8 +5,8 @@
 //! is rarely written, and one idle epoch does not cool one that is written densely; after bursts that come again and again it stays where a burst is cheap.
 //!
 //! How many slots were written is known of sparse lane-blocks and of those that are compared. Of one that woke, or that is copied, only that
-//! it was written at all. So a few of these are compared for one epoch ([`PROBES`]), and what is found counts for the others: until something has been
-//! found, woken lane-blocks stay cold. One that is copied is compared now and then, to see whether it still pays ([`LOOK_AGAIN`]).
+//! it was written at all. So a few cold ones have their bytes kept and are counted when they wake; a few of the others are compared for one epoch
+//! ([`PROBES`]); and what is found counts for all: until something has been found, woken lane-blocks stay cold. One that is copied is compared now and then, to see whether it still pays ([`LOOK_AGAIN`]).
 
 use super::State;
 use super::costs::Costs;
@@ -24,7 +24,7 @@ const PROBES: u32 = 16;
 /// Epochs after which a lane-block that is copied is compared once.
 const LOOK_AGAIN: u8 = 16;
 /// A probe's share of what is expected of lane-blocks that wake.
-const PROBE_SHARE: f32 = 1.0 / 32.0;
+const PROBE_SHARE: f32 = 1.0 / 8.0;
 /// An epoch's share of what is known of how much is written to a lane-block when it is written.
 const BURST_SHARE: f32 = 1.0 / 4.0;
 /// An epoch's share of what is known of how many wake.
@@ -184,11 +184,12 @@ impl Adaptive {
         }
         if let Written::Exactly(count) = written {
             account.unseen = 0;
-            if std::mem::take(&mut account.probed) {
+            if std::mem::take(&mut account.probed) || state == State::Cold {
                 let mean = self.after_waking.get_or_insert(f32::from(count));
                 *mean += (f32::from(count) - *mean) * PROBE_SHARE;
             }
             account.written = count;
+            self.woken += u32::from(state == State::Cold);
             if count > 0 {
                 let share = if account.burst == 0.0 { 1.0 } else { BURST_SHARE };
                 account.burst += (f32::from(count) - account.burst) * share;

@@ -27,6 +27,9 @@ use std::ops::Range;
 /// Lane-blocks that one cut may map anew because they have cooled: 18 us each, in the pause.
 const COOLED_A_CUT: u32 = 16;
 
+/// Of the lane-blocks that become cold, one in 2^this has its bytes kept: 1.6 % of the memory of cold slots.
+const SENTINEL_SHIFT: u32 = if cfg!(test) { 1 } else { 6 };
+
 /// See the module.
 pub struct Ladder {
     zone: ZoneNumber,
@@ -264,11 +267,9 @@ impl Ladder {
             let end = self.vouched.next_gap(first);
             let end = if end.slot() == slot { end.frames().start.min(frames) } else { frames };
             at = end;
-            let harvested = self.harvest_stretch(tracker, slot, first.frames().start..end, &mut |slot, frames| {
-                clean = false;
-                mark(slot, frames);
-            });
-            clean &= harvested.is_ok();
+            let woken = self.woken.len();
+            let harvested = self.harvest_stretch(tracker, slot, first.frames().start..end, &mut mark);
+            clean &= harvested.is_ok() && self.woken.len() == woken;
         }
         clean
     }
@@ -289,7 +290,10 @@ impl Ladder {
                 mark(slot, at..end);
             } else {
                 self.woken.insert(here);
-                mark(slot, here.frames());
+                // One that has a shadow is compared with it at the cut.
+                if !self.shadows.has(here) {
+                    mark(slot, here.frames());
+                }
             }
             at = end;
         }
@@ -304,10 +308,10 @@ impl Ladder {
             asked.absorb(set);
         }
         let mut cooled = COOLED_A_CUT;
-        // Hot ones first: what has been counted there helps to decide about those that woke.
-        let hot: Vec<_> = self.hot.iter().collect();
-        hot.iter().for_each(|at| asked.remove(*at));
-        for at in hot.into_iter().chain(asked.iter()) {
+        // Those with a shadow first: what has been counted there helps to decide about the others.
+        let counted: Vec<_> = asked.iter().filter(|at| self.shadows.has(*at)).collect();
+        counted.iter().for_each(|at| asked.remove(*at));
+        for at in counted.into_iter().chain(asked.iter()) {
             let Some((state, seen)) = self.see(at, site, &mut mark) else { continue };
             let rung = match self.policy.decide(at, seen) {
                 Rung::Hot(Eager::Compare) if seen.room < Room::Compare => Rung::Hot(Eager::Copy),
@@ -334,7 +338,8 @@ impl Ladder {
                 if left == 0 {
                     return;
                 }
-                if !self.sparse.contains(at) && !self.unarmed.contains(at) && self.policy.refines(at) {
+                let cold = !self.sparse.contains(at) && !self.unarmed.contains(at) && !self.shadows.has(at);
+                if cold && self.policy.refines(at) {
                     left -= 1;
                     // One that is vouched for has not been harvested at this cut, and may hold a write.
                     let harvested = !self.vouched.contains(at)
@@ -374,11 +379,13 @@ impl Ladder {
             self.stats.faults += 1;
             self.stats.wakes += 1;
             self.stats.written_not_predicted += 1;
-            return seen(State::Cold, Written::Some);
+            if !self.shadows.has(at) {
+                return seen(State::Cold, Written::Some);
+            }
         }
         let view = self.view(site);
         let one = |frame: FrameIndex| mark(slot, frame.0..frame.0 + 1);
-        // SAFETY: a hot or young lane-block is tracked for the whole of its block, so the block's frames are mapped. The world is stopped: objects are
+        // SAFETY: a lane-block that is hot, young or has a shadow is tracked for the whole of its block, so the block's frames are mapped. The world is stopped: objects are
         // written only inside sections.
         let look = unsafe { self.shadows.look(at, &view, one) };
         if self.young.contains(at) {
@@ -404,12 +411,16 @@ impl Ladder {
                 Written::Exactly(count)
             }
             Look::Summed { changed } => {
+                debug_assert!(self.hot.contains(at), "a cold lane-block's shadow has bytes");
                 self.stats.eager_copies += u64::from(BLOCK_FRAMES);
                 mark(slot, at.frames());
                 if changed { Written::Some } else { Written::Exactly(0) }
             }
             Look::Unknown => unreachable!("D3: a hot lane-block has a shadow"),
         };
+        if !self.hot.contains(at) {
+            return seen(State::Cold, written);
+        }
         self.stats.predicted_not_written += u64::from(written == Written::Exactly(0));
         seen(State::Hot, written)
     }
@@ -471,8 +482,24 @@ impl Ladder {
     fn arm(&mut self, at: LaneBlock, site: &Site<'_>) {
         if self.is_tracked(at, site) {
             self.forget(at);
+            self.keep_sentinel(at, site);
             // What could not be armed counts as written.
             let _ = site.tracker.arm(self.range(at));
+        }
+    }
+
+    /// Keeps the bytes of `at`, which has just become cold, if it is one of the few cold ones whose bytes are kept: when they wake, it is known at once how
+    /// much is written to lane-blocks that wake.
+    pub fn keep_sentinel(&mut self, at: LaneBlock, site: &Site<'_>) {
+        let view = self.view(site);
+        // By a multiplicative hash (Knuth), so that neither lanes nor blocks are left out.
+        let chosen = at.0.wrapping_mul(2_654_435_769) >> (32 - SENTINEL_SHIFT) == 0;
+        if chosen && self.shadows.room(at, &view, site.frames()) == Room::Compare {
+            // SAFETY: the lane-block is tracked as a whole, so its frames are mapped; the world is stopped, or not yet running.
+            unsafe { self.shadows.keep_bytes(at, &view) };
+            if !self.shadows.has_bytes(at) {
+                self.shadows.drop(at);
+            }
         }
     }
 

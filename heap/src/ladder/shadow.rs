@@ -1,4 +1,4 @@
-//! [`Shadows`]: what hot and young lane-blocks are compared with, to find out what was written without a fault.
+//! [`Shadows`]: what hot and young lane-blocks, and a few cold ones, are compared with, to find out what was written without a fault.
 //!
 //! A shadow is either the bytes of all taken slots as of the last cut, or only their checksum. Slots that are not taken are left alone: their frames may
 //! have been given back, and reading would fetch them. If one is taken later, it is new, and recorded for that. Bytes cost as much as the slots; so all of them together
@@ -178,6 +178,16 @@ impl Shadows {
                 Look::Compared(count)
             }
         }
+    }
+
+    /// Whether something is remembered of `at`.
+    pub fn has(&self, at: LaneBlock) -> bool {
+        self.of.contains_key(&at)
+    }
+
+    /// Whether its bytes are.
+    pub fn has_bytes(&self, at: LaneBlock) -> bool {
+        matches!(self.of.get(&at), Some(Shadow::Bytes(_)))
     }
 
     /// Forgets `at`.

@@ -142,7 +142,6 @@ impl Contestant {
             population.checkpoint()?;
             settle(false)?;
         }
-        population.read_all();
         let before = population.heap().stats()?;
         Ok(Self { name, population, turns, before })
     }

@@ -48,17 +48,17 @@ impl Pattern {
         }
     }
 
-    /// How many objects there are. Fewer, whole blocks of them, where all are written: that takes as many times longer.
+    /// How many objects there are. With `--quick` fewer, whole blocks of them, where all are written: that takes as many times longer.
     pub fn objects(self, scale: Scale) -> usize {
         match self {
-            Self::Everything | Self::Phases => scale.pick(2_000, 1 << 16, 1 << 17),
+            Self::Everything | Self::Phases => scale.pick(2_000, 1 << 16, 1_000_000),
             Self::Uniform | Self::Zipf | Self::Tenth => scale.pick(2_000, 1 << 17, 1_000_000),
         }
     }
 
-    /// Whether so many objects are written that catching each by a signal takes minutes.
-    pub fn is_heavy(self) -> bool {
-        matches!(self, Self::Tenth | Self::Everything | Self::Phases)
+    /// Whether so many objects are written that catching each takes minutes; by signals, if `signals`.
+    pub fn is_heavy(self, signals: bool) -> bool {
+        matches!(self, Self::Everything | Self::Phases) || (signals && self == Self::Tenth)
     }
 
     /// What is written before each of `checkpoints`, in phases of `phase`, to a population like this one.

@@ -5,6 +5,9 @@
 //! - B2. The balances of all accounts add up to `TOTAL`: a transfer writes two objects in one section.
 //! - B3. An anchor holds the count of the nodes in its list and the sum of their sequence numbers.
 //! - B4. The root, the generation object, accounts, anchors and nodes are all that is live: nothing leaks, nothing is lost.
+//!
+//! One more list, the crowd, has nodes of one size that nothing else has. It grows to more than a block of memory and shrinks to nothing, and is written
+//! densely, here and there, or not at all ([`Phase`]), so that the granularity ladder has something to do.
 
 use crate::memory::{mix, object};
 use rand::{Rng, rngs::SmallRng};
@@ -17,6 +20,11 @@ const ANCHORS: usize = 4;
 const ACCOUNTS: usize = 24;
 const TOTAL: u64 = 1_000_000 * ACCOUNTS as u64;
 const NODES_MAX: u64 = 150;
+const CROWD_MAX: usize = 12_000;
+/// 224 bytes: a size class without accounts and without other nodes.
+const CROWD_WORDS: usize = 28;
+/// Payloads that would make a node of the crowd's size class.
+const NOT_PAYLOADS: std::ops::RangeInclusive<usize> = CROWD_WORDS - HEADER_WORDS - 3..=CROWD_WORDS - HEADER_WORDS;
 const ROOT: &str = "bank";
 
 const SUM: usize = 0;
@@ -46,6 +54,27 @@ pub struct Directory {
     generation: u64,
     accounts: [u64; ACCOUNTS],
     anchors: [u64; ANCHORS],
+    crowd: u64,
+}
+
+/// What happens to the crowd for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing.
+    Idle,
+    /// Nodes are added.
+    Growth,
+    /// Nodes are taken away.
+    Decay,
+    /// Nodes that lie together are written.
+    Dense,
+    /// Single nodes are written.
+    Sparse,
+}
+
+impl Phase {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Idle, Self::Growth, Self::Decay, Self::Dense, Self::Sparse];
 }
 
 // SAFETY: numbers only, with the layout of C.
@@ -66,6 +95,8 @@ pub struct Bank<'h> {
     directory: Directory,
     accounts: Mutex<()>,
     anchors: [Mutex<()>; ANCHORS],
+    /// The addresses of the crowd's nodes, from the last of the list to its first.
+    crowd: Mutex<Vec<u64>>,
 }
 
 /// Words of an account: a different number for each, so that transfers cross size classes.
@@ -106,7 +137,7 @@ fn create(section: &Section<'_>, kind: Kind, count: usize, value: u64) -> strewn
     Ok(addr)
 }
 
-fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -118,7 +149,8 @@ impl<'h> Bank<'h> {
     pub fn open(heap: &'h Heap) -> strewn::Result<Self> {
         let root = heap.root(ROOT, |section| {
             let generation = create(section, Kind::Generation, HEADER_WORDS, 0)?;
-            let mut directory = Directory { generation, accounts: [0; ACCOUNTS], anchors: [0; ANCHORS] };
+            let crowd = create(section, Kind::Anchor, HEADER_WORDS, 0)?;
+            let mut directory = Directory { generation, accounts: [0; ACCOUNTS], anchors: [0; ANCHORS], crowd };
             for (i, account) in directory.accounts.iter_mut().enumerate() {
                 *account = create(section, Kind::Account, account_words(i), TOTAL / ACCOUNTS as u64)?;
             }
@@ -127,8 +159,19 @@ impl<'h> Bank<'h> {
             }
             Ok(directory)
         })?;
-        let directory = *root.read(&heap.enter())?;
-        Ok(Self { heap, directory, accounts: Mutex::new(()), anchors: Default::default() })
+        let section = heap.enter();
+        let directory = *root.read(&section)?;
+        let mut crowd = Vec::new();
+        // SAFETY: an anchor and nodes have a header, and this is the only thread.
+        let mut node = unsafe { words(&section, directory.crowd, HEADER_WORDS) }[NEXT];
+        while node != 0 {
+            crowd.push(node);
+            // SAFETY: as above.
+            node = unsafe { words(&section, node, HEADER_WORDS) }[NEXT];
+        }
+        crowd.reverse();
+        let (accounts, anchors, crowd) = (Mutex::new(()), Default::default(), Mutex::new(crowd));
+        Ok(Self { heap, directory, accounts, anchors, crowd })
     }
 
     /// Starts the next generation. One thread only.
@@ -185,16 +228,43 @@ impl<'h> Bank<'h> {
             70..97 => rng.random_range(0..400),
             _ => rng.random_range(0..6000),
         };
-        let count = HEADER_WORDS + payload;
-        let sequence = rng.random::<u32>().into();
-        let node = create(section, Kind::Node, count, sequence)?;
-        // SAFETY: just created; no other thread knows it before the lock is released.
-        let node_words = unsafe { words(section, node, count) };
-        (node_words[SECOND], node_words[NEXT]) = (count as u64, anchor[NEXT]);
-        fill(node_words);
-        anchor[NEXT] = node;
-        anchor[VALUE] += 1;
-        anchor[SECOND] += sequence;
+        let count = HEADER_WORDS + if NOT_PAYLOADS.contains(&payload) { 0 } else { payload };
+        add_node(section, anchor, count, rng)?;
+        seal(anchor);
+        Ok(())
+    }
+
+    /// One section of work on the crowd. Any thread.
+    ///
+    /// # Errors
+    /// What the heap reports.
+    pub fn work_on_crowd(&self, phase: Phase, rng: &mut SmallRng) -> strewn::Result<()> {
+        let section = self.heap.enter();
+        let mut crowd = lock(&self.crowd);
+        // SAFETY: an anchor has a header, and the crowd's lock is held.
+        let anchor = unsafe { words(&section, self.directory.crowd, HEADER_WORDS) };
+        match phase {
+            Phase::Idle => return Ok(()),
+            Phase::Growth => {
+                for _ in 0..(CROWD_MAX - crowd.len()).min(200) {
+                    crowd.push(add_node(&section, anchor, CROWD_WORDS, rng)?);
+                }
+            }
+            Phase::Decay => {
+                for _ in 0..crowd.len().min(400) {
+                    crowd.pop();
+                    take_node(&section, anchor);
+                }
+            }
+            Phase::Dense | Phase::Sparse => {
+                let (first, most) =
+                    (rng.random_range(0..crowd.len().max(1)), if phase == Phase::Dense { 700 } else { 1 });
+                for node in crowd.iter().skip(first).take(most) {
+                    // SAFETY: a node of the crowd has this many words, and the crowd's lock is held.
+                    rewrite_node(anchor, unsafe { words(&section, *node, CROWD_WORDS) }, rng);
+                }
+            }
+        }
         seal(anchor);
         Ok(())
     }
@@ -204,18 +274,10 @@ impl<'h> Bank<'h> {
         let _guard = lock(&self.anchors[list]);
         // SAFETY: as in `push`.
         let anchor = unsafe { words(section, self.directory.anchors[list], HEADER_WORDS) };
-        let node = anchor[NEXT];
-        if node == 0 {
-            return;
+        if anchor[NEXT] != 0 {
+            take_node(section, anchor);
+            seal(anchor);
         }
-        // SAFETY: a node of the list has a header, and the list's lock is held.
-        let words = unsafe { words(section, node, HEADER_WORDS) };
-        anchor[NEXT] = words[NEXT];
-        anchor[VALUE] -= 1;
-        anchor[SECOND] -= words[VALUE];
-        seal(anchor);
-        // SAFETY: the node came from `create`, and is no longer linked.
-        unsafe { section.dealloc(object(node)) };
     }
 
     /// Gives a node some steps down a list a new sequence number and payload.
@@ -240,10 +302,7 @@ impl<'h> Bank<'h> {
             let count = words(section, node, HEADER_WORDS)[SECOND];
             words(section, node, count as usize)
         };
-        let sequence = rng.random::<u32>().into();
-        anchor[SECOND] = anchor[SECOND] - words[VALUE] + sequence;
-        words[VALUE] = sequence;
-        fill(words);
+        rewrite_node(anchor, words, rng);
         seal(anchor);
     }
 
@@ -271,14 +330,49 @@ impl<'h> Bank<'h> {
         }
         let mut nodes = 0;
         for anchor in directory.anchors {
-            nodes += check_list(&section, anchor)?;
+            nodes += check_list(&section, anchor, NODES_MAX)?;
         }
-        let expected = 2 + (ACCOUNTS + ANCHORS) as u64 + nodes;
+        nodes += check_list(&section, directory.crowd, CROWD_MAX as u64)?;
+        let expected = 3 + (ACCOUNTS + ANCHORS) as u64 + nodes;
         if live != expected {
             return Err(format!("generation {generation}: {live} live objects, but {expected} can be reached"));
         }
         Ok(Found { generation, nodes })
     }
+}
+
+/// Puts a new node before the list of `anchor`, whose lock is held, and which is to be sealed.
+fn add_node(section: &Section<'_>, anchor: &mut [u64], count: usize, rng: &mut SmallRng) -> strewn::Result<u64> {
+    let sequence = rng.random::<u32>().into();
+    let node = create(section, Kind::Node, count, sequence)?;
+    // SAFETY: just created; no other thread knows it before the lock is released.
+    let words = unsafe { words(section, node, count) };
+    (words[SECOND], words[NEXT]) = (count as u64, anchor[NEXT]);
+    fill(words);
+    anchor[NEXT] = node;
+    anchor[VALUE] += 1;
+    anchor[SECOND] += sequence;
+    Ok(node)
+}
+
+/// Frees the first node of the list of `anchor`, whose lock is held, and which is to be sealed.
+fn take_node(section: &Section<'_>, anchor: &mut [u64]) {
+    let node = anchor[NEXT];
+    // SAFETY: a node of the list has a header, and the list's lock is held.
+    let words = unsafe { words(section, node, HEADER_WORDS) };
+    anchor[NEXT] = words[NEXT];
+    anchor[VALUE] -= 1;
+    anchor[SECOND] -= words[VALUE];
+    // SAFETY: the node came from `create`, and is no longer linked.
+    unsafe { section.dealloc(object(node)) };
+}
+
+/// Gives a node of the list of `anchor` a new sequence number and payload. The list's lock is held, and the anchor is to be sealed.
+fn rewrite_node(anchor: &mut [u64], node: &mut [u64], rng: &mut SmallRng) {
+    let sequence = rng.random::<u32>().into();
+    anchor[SECOND] = anchor[SECOND] - node[VALUE] + sequence;
+    node[VALUE] = sequence;
+    fill(node);
 }
 
 /// Fills a node's payload according to its sequence number, and seals it.
@@ -309,10 +403,10 @@ fn checked<'s>(section: &'s Section<'_>, addr: u64, kind: Kind, count: usize) ->
     Ok(words)
 }
 
-fn check_list(section: &Section<'_>, anchor: u64) -> Result<u64, String> {
+fn check_list(section: &Section<'_>, anchor: u64, nodes_max: u64) -> Result<u64, String> {
     let anchor = checked(section, anchor, Kind::Anchor, HEADER_WORDS)?;
     let (mut count, mut sequences, mut node) = (0, 0, anchor[NEXT]);
-    while node != 0 && count <= NODES_MAX {
+    while node != 0 && count <= nodes_max {
         let usable = section.usable_bytes(object(node)).ok_or_else(|| format!("no object at {node:#x}, in a list"))?;
         if usable < HEADER_WORDS * size_of::<u64>() {
             return Err(format!("the object at {node:#x}, in a list, has {usable} bytes"));

@@ -30,6 +30,16 @@ pub fn any_tracker() -> TrackerKind {
     trackers()[0]
 }
 
+/// Says aloud that lanes are not mapped by huge pages here.
+///
+/// # Panics
+/// If STREWN_REQUIRE_KERNEL=1: then they must be.
+pub fn huge_pages_are_missing(why: &str) {
+    let required = std::env::var_os("STREWN_REQUIRE_KERNEL").is_some_and(|v| v == "1");
+    assert!(!required, "required: lanes mapped by huge pages: {why}");
+    skip(&format!("lanes mapped by huge pages: {why}"));
+}
+
 /// Options for a heap with `tracker` and a log of `log_bytes`.
 pub fn options(tracker: TrackerKind, log_bytes: u64) -> HeapOptions {
     strewn::Heap::options().tracker(tracker).log_bytes(log_bytes)

@@ -151,9 +151,8 @@ impl Allocator {
     /// How a zone of `class` is set up in this heap.
     fn setup(&self, class: Class) -> SlotSetup {
         let layout = class.layout();
-        let tracks_huge_pages = self.tracker.tracks_huge_pages();
-        let policy = self.policy.make(layout, self.tracker.kind());
-        SlotSetup { layout, how: self.how, mapping: self.mapping, tracks_huge_pages, policy }
+        let (tracker, tracks_huge_pages) = (self.tracker.kind(), self.tracker.tracks_huge_pages());
+        SlotSetup { layout, how: self.how, mapping: self.mapping, tracks_huge_pages, tracker, policy: self.policy }
     }
 
     /// Allocates memory for `layout`. Its bytes are arbitrary.

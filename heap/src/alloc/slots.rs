@@ -21,9 +21,9 @@ use crate::base::{
 };
 use crate::base::{PAGE_SHIFT, ZONE_FRAMES, ZoneIndex};
 use crate::durable::{Addressing, ZoneCatalog};
-use crate::ladder::{Ladder, LadderStats, Mapping, Policy, Site};
+use crate::ladder::{Ladder, LadderStats, Mapping, PolicyKind, Site};
 use crate::sys::{ZoneMapping, huge_lanes};
-use crate::track::WriteTracker;
+use crate::track::{TrackerKind, WriteTracker};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -71,7 +71,7 @@ pub struct SlotZone {
     frames: u32,
     /// Frames that lost their last taken slot and may be punched out.
     emptied: FrameSet,
-    /// Whether one was added since they were last looked at.
+    /// Whether one became empty since they were last looked at.
     newly_emptied: bool,
     /// How finely the writes to each lane-block are tracked.
     pub ladder: Ladder,
@@ -94,8 +94,10 @@ pub struct SlotSetup {
     pub mapping: Mapping,
     /// Whether its tracker arms what is mapped by a huge page as one.
     pub tracks_huge_pages: bool,
+    /// What watches it.
+    pub tracker: TrackerKind,
     /// How finely writes are tracked.
-    pub policy: Box<dyn Policy>,
+    pub policy: PolicyKind,
 }
 
 impl SlotSetup {
@@ -113,7 +115,8 @@ impl SlotZone {
     /// An empty zone in `mapping`.
     pub fn new(index: ZoneIndex, mapping: ZoneMapping, setup: SlotSetup) -> Self {
         let coarse = setup.is_coarse();
-        let SlotSetup { layout, how, policy, .. } = setup;
+        let SlotSetup { layout, how, .. } = setup;
+        let policy = setup.policy.make(layout, setup.tracker, coarse);
         let ladder = Ladder::new(mapping.number(), layout, policy, coarse);
         let lanes = match how {
             Addressing::Lanes => layout.slots() + 1,
@@ -303,7 +306,9 @@ impl SlotZone {
         self.ledger.changed.insert(frame);
         self.free.insert(frame);
         if self.taken_words(frame).iter().all(|w| *w == 0) {
-            self.newly_emptied |= self.emptied.insert(frame);
+            self.emptied.insert(frame);
+            // Also if it was there already: it may have been used again, and be the last of its block to become empty.
+            self.newly_emptied = true;
         }
     }
 
@@ -495,7 +500,7 @@ impl SlotZone {
             + self.ledger.memory_bytes()
     }
 
-    /// Checks S2 and S4.
+    /// Checks S2 and S4, and the ladder.
     ///
     /// # Panics
     /// If one of them is broken.
@@ -518,6 +523,10 @@ impl SlotZone {
         }
         let all = slots * u64::from(self.frames);
         assert_eq!(self.taken_slots() + free + fresh, all, "S4: zone {}", self.index);
+        if self.how == Addressing::Lanes {
+            let fresh = |at: LaneBlock| at.slot().0 >= self.handed_out(FrameIndex(at.frames().start));
+            self.ladder.check(&self.lane_frames, fresh);
+        }
     }
 
     /// The stretch of emptied frames that starts at `first`, as far as they are still empty.
@@ -604,14 +613,18 @@ impl SlotZone {
 
     /// The slots of `frame` that are neither taken nor fresh.
     fn free_slots(&self, frame: FrameIndex) -> SlotMask {
-        let handed_out = if self.is_filling(frame.0) {
+        SlotMask::first(self.handed_out(frame)).minus(&SlotMask::from_words(self.taken_words(frame)))
+    }
+
+    /// The slots of `frame` below this one are not fresh.
+    fn handed_out(&self, frame: FrameIndex) -> u16 {
+        if self.is_filling(frame.0) {
             self.cursor.slot + u16::from(frame.0 < self.cursor.at)
         } else if self.vacant.contains(&(frame.0 / BLOCK_FRAMES)) {
             0
         } else {
             self.layout.slots()
-        };
-        SlotMask::first(handed_out).minus(&SlotMask::from_words(self.taken_words(frame)))
+        }
     }
 
     /// Whether `frame` has fresh slots in the current run.

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::ladder::PolicyKind;
+use crate::sys::huge_lanes;
+use crate::sys::probe::{Feature, skip};
 use crate::track::{self, TrackerKind};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -47,6 +49,60 @@ fn requests_too_large_for_a_zone_are_refused_by_size() {
     let e = allocator.alloc(&mut cache, request(1 << 50, 8)).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::HeapFull);
     assert!(e.to_string().contains("1125899906842624"), "{e}");
+}
+
+/// Bytes of memory behind `allocator`, in blocks.
+fn blocks(allocator: &Allocator) -> u64 {
+    let block = u64::from(crate::base::BLOCK_FRAMES) * PAGE as u64;
+    allocator.memory_bytes().unwrap().1.div_ceil(block)
+}
+
+/// All that is freed is given back here, as by a thread that ends.
+#[test]
+fn a_block_goes_back_to_the_system_with_its_last_object() {
+    const BLOCK_OBJECTS: usize = 16 * crate::base::BLOCK_FRAMES as usize;
+    if let Feature::Missing(why) = huge_lanes() {
+        return skip(&format!("lanes mapped by huge pages: {why}"));
+    }
+    let tracker = match track::open(TrackerKind::Async) {
+        Ok(tracker) => tracker,
+        Err(e) => return skip(&e.to_string()),
+    };
+    let ladder = (Mapping::Huge, PolicyKind::Adaptive);
+    let (allocator, mut cache) = (Allocator::new([8; 16], Addressing::Lanes, tracker, ladder).unwrap(), Cache::new());
+    let alloc = |cache: &mut Cache, count: usize| -> Vec<u64> {
+        let mut objects: Vec<u64> = (0..count).map(|_| allocator.alloc(cache, request(256, 16)).unwrap()).collect();
+        objects.sort_unstable_by_key(|addr| crate::arena::dense_address(*addr));
+        objects
+    };
+    let free = |cache: &mut Cache, objects: &[u64]| {
+        objects.iter().for_each(|addr| allocator.free(cache, *addr));
+        allocator.give_back_all(cache);
+        allocator.punch_empty(1);
+        allocator.check();
+        blocks(&allocator)
+    };
+    let objects = alloc(&mut cache, 2 * BLOCK_OBJECTS);
+    if allocator.ladder_stats().huge_blocks < 2 {
+        return skip("the kernel has no huge page to give");
+    }
+    let (first, second) = objects.split_at(BLOCK_OBJECTS);
+    let (low, high) = first.split_at(BLOCK_OBJECTS / 2);
+    assert_eq!(free(&mut cache, low), 2);
+    // Frames that were empty at the last look are used again, and are the last ones of the block to be empty.
+    let again = alloc(&mut cache, BATCH);
+    assert!(again.iter().all(|addr| low.contains(addr)));
+    assert_eq!(free(&mut cache, high), 2);
+    assert_eq!(free(&mut cache, &again), 1);
+    // The vacant block is filled again, before the zone grows.
+    let refilled = alloc(&mut cache, BLOCK_OBJECTS);
+    assert_eq!((blocks(&allocator), &refilled[..]), (2, first));
+    assert_eq!(free(&mut cache, second), 1);
+    // While a block is filled, it is not given back.
+    let filling = alloc(&mut cache, BATCH);
+    assert_eq!((blocks(&allocator), allocator.ladder_stats().young > 0), (2, true));
+    assert_eq!(free(&mut cache, &filling), 2);
+    assert_eq!(free(&mut cache, &refilled), 1);
 }
 
 proptest! {

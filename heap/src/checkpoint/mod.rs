@@ -8,8 +8,6 @@ mod ticket;
 mod writer;
 
 #[cfg(test)]
-mod fixtures;
-#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod tests;

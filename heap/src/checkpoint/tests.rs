@@ -1,20 +1,19 @@
 //! Cuts that fail or are lost: what they had found must be in the next record.
 
-use super::fixtures::{Failing, NEVER};
 use super::{CutState, RootTable, Threads};
 use crate::alloc::{Allocator, Cache};
 use crate::base::sync::Mutex;
 use crate::base::{Epoch, ErrorKind, PAGE, Result};
 use crate::durable::{Addressing, Catalog, Item, Record};
 use crate::sys;
+use crate::track::fixtures::{Failing, Fuses, NEVER};
 use crate::track::{self, TrackerKind};
 use std::alloc::Layout;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 struct Lab {
     allocator: Allocator,
-    fuse: Arc<AtomicU32>,
+    fuses: Arc<Fuses>,
     threads: Threads,
     roots: Mutex<RootTable>,
     cuts: CutState,
@@ -23,12 +22,12 @@ struct Lab {
 
 impl Lab {
     fn new(seed: u8) -> Self {
-        let fuse = Arc::new(AtomicU32::new(NEVER));
+        let fuses = Arc::<Fuses>::default();
         let inner = track::open(TrackerKind::Signal).unwrap();
-        let tracker = Box::new(Failing { inner, fuse: fuse.clone() });
+        let tracker = Box::new(Failing { inner, fuses: fuses.clone() });
         Self {
             allocator: Allocator::new([seed; 16], Addressing::Lanes, tracker, Default::default()).unwrap(),
-            fuse,
+            fuses,
             threads: Threads::new(),
             roots: Mutex::new(RootTable::default()),
             cuts: CutState::recover(Epoch(0), &Catalog::default()),
@@ -73,9 +72,9 @@ fn what_a_failed_scan_had_found_is_in_the_next_record() {
     lab.cut().unwrap();
     lab.write(run + PAGE as u64, 7);
     // The zone of runs is harvested first, then a lane of slots fails.
-    lab.fuse.store(1, Ordering::Relaxed);
+    lab.fuses.harvest.set(1);
     assert_eq!(lab.cut().unwrap_err().kind(), ErrorKind::OutOfMemory);
-    lab.fuse.store(NEVER, Ordering::Relaxed);
+    lab.fuses.harvest.set(NEVER);
     assert_eq!(pages_of(&lab.cut().unwrap()), [(1, 7)]);
     assert!(lab.cut().unwrap().payload_len() == 0, "nothing was written since");
 }

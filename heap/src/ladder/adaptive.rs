@@ -8,6 +8,10 @@
 //! it was written at all. So a few cold ones have their bytes kept and are counted when they wake; a few of the others are compared for one epoch
 //! ([`PROBES`]); and what is found counts for all: until something has been found, woken lane-blocks stay cold. One that is copied is compared now and then, to see whether it still pays ([`LOOK_AGAIN`]).
 
+// A zone of the twin has one block, which is too few for these.
+#[cfg(all(test, not(any(miri, strewn_twin))))]
+mod tests;
+
 use super::State;
 use super::costs::Costs;
 use super::policy::{Eager, Policy, Room, Rung, Seen, Written};
@@ -180,7 +184,7 @@ impl Adaptive {
     fn judge(&mut self, account: &mut Account, seen: Seen) -> Rung {
         let (state, written) = (seen.state, seen.written);
         if state == State::Young {
-            return Rung::Cold;
+            return if self.costs.is_coarse() { Rung::Cold } else { Rung::Sparse };
         }
         if let Written::Exactly(count) = written {
             account.unseen = 0;

@@ -27,22 +27,28 @@ const COMPARE_SLOT: f32 = 16.0;
 /// Comparing a byte.
 const COMPARE_BYTE: f32 = 0.1;
 
+/// More than any rung costs.
+const UNAVAILABLE: f32 = 1e9;
+
 /// What the rungs cost for slots of one size, with one tracker.
 #[derive(Clone, Copy, Debug)]
 pub struct Costs {
     fault: f32,
     copy: f32,
     compare: f32,
+    /// Whether a lane-block can be armed as a whole.
+    coarse: bool,
 }
 
 impl Costs {
-    /// The costs for slots of `layout`, watched by `tracker`.
-    pub fn new(layout: SlotLayout, tracker: TrackerKind) -> Self {
+    /// The costs for slots of `layout`, watched by `tracker`; whether lane-blocks can be `coarse`.
+    pub fn new(layout: SlotLayout, tracker: TrackerKind, coarse: bool) -> Self {
         let bytes = layout.slot_bytes() as f32;
         Self {
             fault: if tracker == TrackerKind::Signal { FAULT_SIGNAL } else { FAULT_ASYNC },
             copy: COPY_SLOT + bytes * COPY_BYTE,
             compare: COMPARE_SLOT + bytes * COMPARE_BYTE,
+            coarse,
         }
     }
 
@@ -51,8 +57,16 @@ impl Costs {
         SCAN_SPARSE + written * (self.fault + self.copy + COPY_LONE_SLOT - COPY_SLOT)
     }
 
+    /// Whether lane-blocks can be cold.
+    pub fn is_coarse(&self) -> bool {
+        self.coarse
+    }
+
     /// Cold, with `written` of its slots written.
     pub fn cold(&self, written: f32) -> f32 {
+        if !self.coarse {
+            return UNAVAILABLE;
+        }
         if written > 0.0 { WAKE + self.taken_whole(written) } else { SCAN_COLD }
     }
 

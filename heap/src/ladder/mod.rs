@@ -34,7 +34,7 @@
 //! | hot | one entry (or pages) | no | nothing | comparing or copying 512 slots | comparing, or taking all |
 //!
 //! Edges are functions of [`Ladder`] (in `rungs.rs`): [`begin`](Ladder::begin) and [`vacate`](Ladder::vacate) are called by the allocator, all others by
-//! [`climb`](Ladder::climb), in the pause and after that range's harvest. Which edge is taken is up to a [`Policy`]. Where lanes are mapped by pages there are sparse
+//! [`climb`](Ladder::climb), in the pause and after that range's harvest. Which edge is taken is up to a [`Policy`](policy::Policy). Where lanes are mapped by pages there are sparse
 //! and hot lane-blocks only.
 //!
 //! What it costs is in ARCHITECTURE.md, "The granularity ladder". The idea that what is written often had better be copied without asking is that of Speculative
@@ -50,8 +50,10 @@ mod rng;
 mod rungs;
 mod shadow;
 mod stats;
+#[cfg(all(test, not(any(miri, strewn_twin))))]
+mod tests;
 
-pub use policy::{Policy, PolicyKind};
+pub use policy::PolicyKind;
 pub use rungs::{Ladder, Site};
 pub use stats::LadderStats;
 

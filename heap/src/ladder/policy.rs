@@ -120,10 +120,10 @@ impl PolicyKind {
 }
 
 impl PolicyKind {
-    /// A policy of this kind for a zone of slots of `layout`, watched by `tracker`.
-    pub(crate) fn make(self, layout: SlotLayout, tracker: TrackerKind) -> Box<dyn Policy> {
+    /// A policy of this kind for a zone of slots of `layout`, watched by `tracker`, whose lane-blocks can be armed as a whole if `coarse`.
+    pub(crate) fn make(self, layout: SlotLayout, tracker: TrackerKind, coarse: bool) -> Box<dyn Policy> {
         match self {
-            Self::Adaptive => Box::new(Adaptive::new(layout, Costs::new(layout, tracker))),
+            Self::Adaptive => Box::new(Adaptive::new(layout, Costs::new(layout, tracker, coarse))),
             Self::Fine => Box::new(Fixed(Rung::Sparse)),
             Self::Coarse => Box::new(Fixed(Rung::Cold)),
             Self::ActiveRnd => Box::new(ActiveRnd::new()),

@@ -54,6 +54,8 @@ pub struct Ladder {
     /// Cold ones that were clean just before the world was stopped (D5).
     vouched: LaneBlockSet,
     shadows: Shadows,
+    /// See [`SENTINEL_SHIFT`].
+    sentinel_shift: u32,
     stats: LadderStats,
 }
 
@@ -90,6 +92,7 @@ impl Ladder {
             untracked: LaneBlockSet::default(),
             vouched: LaneBlockSet::default(),
             shadows: Shadows::default(),
+            sentinel_shift: SENTINEL_SHIFT,
             stats: LadderStats::default(),
         }
     }
@@ -493,7 +496,7 @@ impl Ladder {
     pub fn keep_sentinel(&mut self, at: LaneBlock, site: &Site<'_>) {
         let view = self.view(site);
         // By a multiplicative hash (Knuth), so that neither lanes nor blocks are left out.
-        let chosen = at.0.wrapping_mul(2_654_435_769) >> (32 - SENTINEL_SHIFT) == 0;
+        let chosen = (at.0 + 1).wrapping_mul(2_654_435_769) >> (32 - self.sentinel_shift) == 0;
         if chosen && self.shadows.room(at, &view, site.frames()) == Room::Compare {
             // SAFETY: the lane-block is tracked as a whole, so its frames are mapped; the world is stopped, or not yet running.
             unsafe { self.shadows.keep_bytes(at, &view) };
@@ -549,6 +552,43 @@ impl Ladder {
         }
         self.vouched.remove(at);
         self.shadows.drop(at);
+    }
+
+    /// Checks D1, D2 and D4 for lane-blocks that are tracked as `lane_frames` says, of which those that `fresh` tells have no slot that was handed out.
+    ///
+    /// # Panics
+    /// If one of them is broken.
+    pub fn check(&self, lane_frames: &[u32], fresh: impl Fn(LaneBlock) -> bool) {
+        for (slot, &frames) in (0..).map(SlotIndex).zip(&lane_frames[1..]) {
+            for at in (0..frames.div_ceil(BLOCK_FRAMES)).map(|block| LaneBlock::new(slot, block)) {
+                let [young, hot, sparse] = [&self.young, &self.hot, &self.sparse].map(|set| set.contains(at));
+                let (fresh, unarmed) = (fresh(at), self.unarmed.contains(at));
+                let states = [young, hot, sparse, fresh].into_iter().filter(|is| *is).count();
+                assert!(states <= 1, "D1: {at:?} is young {young}, hot {hot}, sparse {sparse}, fresh {fresh}");
+                assert_eq!(unarmed, young || hot || fresh, "D2: {at:?}");
+                let cold = states == 0;
+                assert!(!cold && !young || self.coarse && self.is_huge(at.block()), "D4: {at:?}, young {young}");
+                assert!(!self.untracked.contains(at) || hot || fresh, "{at:?} is not tracked, and not hot");
+                let shadow = self.shadows.has(at);
+                assert!(shadow || !hot, "D3: {at:?} is hot, and has no shadow");
+                assert!(
+                    !shadow || hot || young || cold && self.shadows.has_bytes(at),
+                    "the shadow of {at:?}, cold {cold}"
+                );
+            }
+        }
+    }
+
+    /// From now on, hardly any cold lane-block has its bytes kept.
+    #[cfg(all(test, not(any(miri, strewn_twin))))]
+    pub fn keep_no_sentinels(&mut self) {
+        self.sentinel_shift = 31;
+    }
+
+    /// From now on, the system has no memory for copies to compare with, or has some again.
+    #[cfg(all(test, not(any(miri, strewn_twin))))]
+    pub fn starve(&mut self, starved: bool) {
+        self.shadows.starved = starved;
     }
 
     fn view<'a>(&self, site: &Site<'a>) -> View<'a> {

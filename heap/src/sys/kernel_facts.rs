@@ -4,14 +4,15 @@
 //! `track::conformance`; here the kernel is asked without them.
 
 use super::{
-    WorkingMemory, ZoneMapping,
+    WorkingMemory, ZoneMapping, huge_lanes,
+    limits::overlaps,
     pages::ScratchPage,
-    probe::probe,
+    probe::{Feature, probe, skip},
     ptr,
     scan::{NO_REGION, Pagemap},
     uffd::Uffd,
 };
-use crate::base::{END_ZONE, ErrorKind, LANE_SHIFT, PAGE, ZONE_SHIFT, ZoneIndex, ZoneNumber};
+use crate::base::{BLOCK_FRAMES, END_ZONE, ErrorKind, LANE_SHIFT, PAGE, ZONE_SHIFT, ZoneIndex, ZoneNumber};
 use std::{
     ops::Range,
     sync::atomic::{AtomicU16, Ordering},
@@ -72,11 +73,6 @@ fn map(lanes: u16, bytes: u64) -> ZoneMapping {
             mapped => return mapped.unwrap(),
         }
     }
-}
-
-fn skip(why: &str) {
-    assert!(std::env::var_os("STREWN_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "required: {why}");
-    println!("SKIP: {why}");
 }
 
 /// Writes to a mapped lane.
@@ -208,27 +204,127 @@ fn a_zone_of_many_lanes_is_cheap() {
     assert_eq!(lab.zone.backed_bytes().unwrap(), 0);
 }
 
-/// What the granularity ladder stands on: a block can become one huge page, whatever the system's settings.
+const BLOCK_PAGES: u64 = BLOCK_FRAMES as u64;
+const BLOCK: u64 = BLOCK_PAGES * PAGE as u64;
+
+/// A zone of `blocks` huge pages, which every lane maps by one entry each, nothing registered. None, said aloud, where that is not to be had.
+fn huge_lab(lanes: u16, blocks: u64) -> Option<Lab> {
+    if let Feature::Missing(why) = huge_lanes() {
+        skip(&format!("lanes mapped by huge pages: {why}"));
+        return None;
+    }
+    let lab = Lab::new(lanes, blocks * BLOCK_PAGES)?;
+    for block in 0..blocks {
+        let pages = block * BLOCK_PAGES..(block + 1) * BLOCK_PAGES;
+        if let Err(e) = lab.zone.collapse(lab.pages(0, pages.clone())) {
+            skip(&e.to_string());
+            return None;
+        }
+        (1..=u64::from(lanes)).for_each(|lane| _ = read(lab.pages(lane, pages.clone()).start));
+    }
+    Some(lab)
+}
+
+fn read(addr: u64) -> u8 {
+    // SAFETY: every caller passes an address in a lane that its `Lab` keeps mapped.
+    unsafe { ptr(addr).read_volatile() }
+}
+
+fn huge_bytes(lab: &Lab, range: &Range<u64>) -> u64 {
+    lab.pagemap.huge_bytes(range.clone()).unwrap()
+}
+
+/// Mappings in the window of `lab`.
+fn mappings(lab: &Lab) -> usize {
+    let start = u64::from(lab.zone.number().0) << ZONE_SHIFT;
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines().filter(|line| overlaps(line, &(start..start + (1 << ZONE_SHIFT)))).count()
+}
+
+/// What the granularity ladder stands on: a block can become one huge page, whatever the system's settings, and other mappings of it map that by one entry.
 #[test]
 fn a_block_of_a_memfd_can_be_collapsed() {
-    const BLOCK: u64 = 2 << 20;
-    if !probe().collapse.is_available() {
-        return skip(&probe().collapse.to_string());
-    }
-    let zone = map(1, 2 * BLOCK);
+    let zone = map(2, 2 * BLOCK);
     let start = u64::from(zone.number().0) << ZONE_SHIFT;
     zone.write(0, &[1; BLOCK as usize]).unwrap();
-    let advise = |advice, name| {
-        // SAFETY: neither advice changes a byte; the block is mapped while `zone` lives.
-        unsafe { super::pages::advise(start..start + BLOCK, advice, name) }
-    };
-    advise(libc::MADV_HUGEPAGE, "MADV_HUGEPAGE").unwrap();
-    match advise(libc::MADV_COLLAPSE, "MADV_COLLAPSE") {
-        // Nothing stands on it yet; memory may be too fragmented for a huge page.
-        Err(e) => println!("SKIP: {e}"),
-        Ok(()) => println!("collapsed"),
+    if let Err(e) = zone.collapse(start..start + BLOCK) {
+        return skip(&e.to_string());
     }
     let mut byte = [0];
     zone.read(BLOCK - 1, &mut byte).unwrap();
     assert_eq!(byte, [1]);
+    let pagemap = Pagemap::open().unwrap();
+    for lane in [0, 1, 2] {
+        let block = start + (lane << LANE_SHIFT)..start + (lane << LANE_SHIFT) + BLOCK;
+        assert_eq!(read(block.start + 5), 1);
+        match pagemap.huge_bytes(block) {
+            Ok(BLOCK) => (),
+            found => return skip(&format!("lane {lane} of a collapsed block is mapped by huge pages for {found:?}")),
+        }
+    }
+}
+
+/// A block that was touched once is enough, and one punch gives all of it back.
+#[test]
+fn a_collapsed_block_is_backed_whole_and_punched_whole() {
+    let Some(lab) = huge_lab(1, 2) else { return };
+    assert_eq!(lab.zone.backed_bytes().unwrap(), 2 * BLOCK);
+    lab.zone.punch(0, BLOCK).unwrap();
+    assert_eq!(lab.zone.backed_bytes().unwrap(), BLOCK);
+}
+
+/// Armed, it is still one entry; one write to it counts for all of its pages, and for those of no other block or lane.
+#[test]
+fn a_huge_page_is_armed_and_written_as_a_whole() {
+    let Some(lab) = huge_lab(2, 2) else { return };
+    let (all, other) = (lab.pages(1, 0..2 * BLOCK_PAGES), lab.pages(2, 0..2 * BLOCK_PAGES));
+    lab.register_armed(&all);
+    lab.register_armed(&other);
+    assert_eq!(huge_bytes(&lab, &all), 2 * BLOCK);
+    assert_eq!(lab.written(&all), []);
+    write(lab.pages(1, BLOCK_PAGES + 7..BLOCK_PAGES + 8).start);
+    assert_eq!(lab.written(&all), one(lab.pages(1, BLOCK_PAGES..2 * BLOCK_PAGES)));
+    assert_eq!((lab.written(&all), lab.written(&other)), (vec![], vec![]));
+    assert_eq!(huge_bytes(&lab, &all), 2 * BLOCK);
+}
+
+/// Dropping the entry and arming what is left makes markers of pages: each is caught alone, and the mapping is not split.
+#[test]
+fn a_huge_page_can_be_armed_page_by_page_and_mapped_whole_again() {
+    let Some(lab) = huge_lab(2, 3) else { return };
+    let (all, middle) = (lab.pages(1, 0..3 * BLOCK_PAGES), lab.pages(1, BLOCK_PAGES..2 * BLOCK_PAGES));
+    let page = |n: u64| lab.pages(1, BLOCK_PAGES + n..BLOCK_PAGES + n + 1);
+    lab.register_armed(&all);
+    let before = mappings(&lab);
+    dont_need(&middle);
+    lab.uffd.protect(middle.clone()).unwrap();
+    assert_eq!(lab.written(&all), []);
+    write(page(9).start);
+    assert_eq!(lab.written(&all), one(page(9)));
+    assert_eq!((huge_bytes(&lab, &all), mappings(&lab)), (2 * BLOCK, before));
+    lab.zone.remap(middle.clone()).unwrap();
+    assert_eq!(mappings(&lab), before + 2, "the new mapping is not tracked, so it is one of its own");
+    read(middle.start);
+    assert_eq!(huge_bytes(&lab, &all), 3 * BLOCK);
+    lab.register_armed(&middle);
+    assert_eq!((huge_bytes(&lab, &all), mappings(&lab)), (3 * BLOCK, before));
+    write(page(9).start);
+    assert_eq!(lab.written(&all), one(middle));
+}
+
+/// Other lanes keep their page tables, and what these know.
+#[test]
+fn collapsing_a_block_forgets_no_mark_of_another_lane() {
+    let Some(lab) = Lab::new(2, BLOCK_PAGES) else { return };
+    let lane = lab.pages(1, 0..BLOCK_PAGES);
+    lab.zone.populate(lab.pages(0, 0..BLOCK_PAGES)).unwrap();
+    lab.zone.populate(lane.clone()).unwrap();
+    lab.register_armed(&lane);
+    write(lab.pages(1, 3..4).start);
+    if let Err(e) = lab.zone.collapse(lab.pages(0, 0..BLOCK_PAGES)) {
+        return skip(&e.to_string());
+    }
+    write(lab.pages(1, 300..301).start);
+    assert_eq!(lab.written(&lane), [lab.pages(1, 3..4), lab.pages(1, 300..301)]);
+    assert_eq!(huge_bytes(&lab, &lane), 0);
 }

@@ -63,7 +63,7 @@ pub fn in_use(range: Range<u64>) -> Error {
 }
 
 /// Whether `line` of /proc/self/maps is a mapping in `range`.
-fn overlaps(line: &str, range: &Range<u64>) -> bool {
+pub(super) fn overlaps(line: &str, range: &Range<u64>) -> bool {
     let bounds = line.split(' ').next().and_then(|s| s.split_once('-'));
     let parsed = bounds.and_then(|(a, b)| Some((u64::from_str_radix(a, 16).ok()?, u64::from_str_radix(b, 16).ok()?)));
     parsed.is_some_and(|(start, end)| start < range.end && range.start < end)

@@ -69,6 +69,13 @@ impl Probe {
     }
 }
 
+/// Says aloud that something is not tested here, and why; a failure if STREWN_REQUIRE_KERNEL=1.
+#[cfg(test)]
+pub fn skip(why: &str) {
+    assert!(std::env::var_os("STREWN_REQUIRE_KERNEL").is_none_or(|v| v != "1"), "required: {why}");
+    println!("SKIP: {why}");
+}
+
 /// What this kernel can do. The first call tries it; later ones are free.
 pub fn probe() -> &'static Probe {
     static PROBE: OnceLock<Probe> = OnceLock::new();

@@ -49,17 +49,21 @@ fn lanes_are_told_apart(kind: TrackerKind) {
     }
 }
 
-/// Writers count up in pages of their own; the harvester copies what is reported. In the end nothing may be missing.
 fn writers_racing_harvests_lose_nothing(kind: TrackerKind) {
+    let Some(lab) = Lab::new(kind, 2, 96) else { return };
+    lab.track(&lab.lane(2, 0..96));
+    race(&lab, 2, 96, |_| ());
+}
+
+/// Writers count up in pages of their own, in the first `pages` pages of `lane`, which are tracked; the harvester copies what is reported, and calls
+/// `meanwhile` with the number of the harvest. In the end nothing may be missing.
+pub fn race(lab: &Lab, lane: u64, pages: u64, mut meanwhile: impl FnMut(u64)) {
     const WRITERS: u64 = 3;
-    const PAGES: u64 = 96;
-    let Some(lab) = Lab::new(kind, 2, PAGES) else { return };
-    let (lane, dense) = (lab.lane(2, 0..PAGES), lab.lane(0, 0..PAGES));
-    lab.track(&lane);
+    let (lane, dense) = (lab.lane(lane, 0..pages), lab.lane(0, 0..pages));
     let stop = AtomicBool::new(false);
     let written = AtomicU64::new(0);
-    let mut shadow = vec![0; PAGES as usize];
-    let mut take = |lab: &Lab| {
+    let mut shadow = vec![0; pages as usize];
+    let mut take = || {
         for page in lab.harvest(&lane) {
             let index = (page - lane.start) / PAGE as u64;
             shadow[index as usize] = read(dense.start + index * PAGE as u64);
@@ -73,7 +77,7 @@ fn writers_racing_harvests_lose_nothing(kind: TrackerKind) {
                 while !stop.load(Ordering::Relaxed) {
                     count += 1;
                     // Neighbours belong to different writers, and some pages are hotter than others.
-                    let page = (count * 7 % (PAGES / WRITERS)) * WRITERS + writer;
+                    let page = (count * 7 % (pages / WRITERS)) * WRITERS + writer;
                     write(lane.start + page * PAGE as u64, count);
                     let hot = writer + if count % 3 == 0 { WRITERS } else { 0 };
                     write(lane.start + hot * PAGE as u64, count);
@@ -82,12 +86,16 @@ fn writers_racing_harvests_lose_nothing(kind: TrackerKind) {
             });
         }
         let until = std::time::Instant::now() + std::time::Duration::from_millis(600);
-        while std::time::Instant::now() < until {
-            take(&lab);
+        for harvest in 0.. {
+            take();
+            meanwhile(harvest);
+            if std::time::Instant::now() > until {
+                break;
+            }
         }
         stop.store(true, Ordering::Relaxed);
     });
-    take(&lab);
+    take();
     let memory: Vec<u64> = every(&dense).into_iter().map(read).collect();
     assert_eq!(shadow, memory, "after {} writes", written.load(Ordering::Relaxed));
 }
@@ -112,7 +120,7 @@ fn writes_by_the_kernel_are_tracked_or_refused(kind: TrackerKind) {
     }
 }
 
-fn drop_page_tables(range: &Range<u64>) {
+pub fn drop_page_tables(range: &Range<u64>) {
     let len = (range.end - range.start) as usize;
     // SAFETY: the range is a mapped lane of a memfd, whose bytes stay in the memfd.
     assert_eq!(unsafe { libc::madvise(ptr(range.start).cast(), len, libc::MADV_DONTNEED) }, 0);
@@ -152,7 +160,7 @@ fn punched_frames_lose_no_write(kind: TrackerKind) {
 }
 
 /// Runs `child` in a forked child; gives its wait status.
-fn in_fork(child: impl FnOnce() -> i32) -> i32 {
+pub fn in_fork(child: impl FnOnce() -> i32) -> i32 {
     // SAFETY: other threads may hold locks at this moment, so the child keeps to system calls, atomics and code that neither
     // allocates nor locks, or risks only itself: `alarm` ends one that hangs.
     match unsafe { libc::fork() } {
@@ -172,7 +180,7 @@ fn in_fork(child: impl FnOnce() -> i32) -> i32 {
     }
 }
 
-fn killed_by(status: i32, signal: i32) -> bool {
+pub fn killed_by(status: i32, signal: i32) -> bool {
     libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == signal
 }
 

@@ -4,11 +4,15 @@
 
 mod choose;
 #[cfg(test)]
-mod conformance;
+pub mod conformance;
+#[cfg(all(test, not(any(miri, strewn_twin))))]
+mod conformance_huge;
 #[cfg(all(test, not(any(miri, strewn_twin))))]
 mod conformance_kernel;
 #[cfg(all(test, not(any(miri, strewn_twin))))]
 mod conformance_process;
+#[cfg(test)]
+pub mod fixtures;
 #[cfg(not(any(miri, strewn_twin)))]
 mod marks;
 #[cfg(any(miri, strewn_twin))]

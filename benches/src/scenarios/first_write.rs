@@ -6,6 +6,8 @@
 //!
 //! The page-granular tracker faults once a page, so it gets one object of each page: its figure is for the first write of a page.
 //!
+//! Objects are mapped by pages and armed one by one, whatever the granularity ladder would do (see `ladder`).
+//!
 //! Left out: the cut that finds the writes (see `pause`), and what re-arming costs other threads. The signal tracker opens stretches of pages once its
 //! faults have split a quarter of `vm.max_map_count`; fewer objects than that are written, so that every write here is caught alone.
 
@@ -18,7 +20,7 @@ use rand::{SeedableRng, rngs::SmallRng, seq::SliceRandom};
 use serde_json::json;
 use std::collections::HashMap;
 use std::time::Instant;
-use strewn::{Heap, TrackerKind};
+use strewn::{Heap, HeapOptions, Mapping, PolicyKind, TrackerKind};
 
 const OBJECT_BYTES: usize = 64;
 const PAGE_SHIFT: u32 = 12;
@@ -46,7 +48,7 @@ pub fn run(setting: &Setting) -> Result<Report> {
     let mut sides = Vec::new();
     for kind in SIDES {
         let path = Setting::heap_path(scratch.path(), &kind.to_string());
-        let population = Population::create(&path, &Heap::options().tracker(kind), objects, OBJECT_BYTES)?;
+        let population = Population::create(&path, &options(kind), objects, OBJECT_BYTES)?;
         population.checkpoint()?;
         population.read_all();
         sides.push(Side { kind, by_page: one_each_page(&population), population });
@@ -77,6 +79,11 @@ pub fn run(setting: &Setting) -> Result<Report> {
     );
     report.headline("first-write.async_speedup", first["signal"] / first["async"], "ratio", Promise::AtLeast(5.0));
     Ok(report)
+}
+
+/// Each object caught on its own: what the ladder makes of that is left to `ladder`.
+fn options(kind: TrackerKind) -> HeapOptions {
+    Heap::options().tracker(kind).mapping(Mapping::Pages).policy(PolicyKind::Fine)
 }
 
 fn one_each_page(population: &Population) -> Picks {

@@ -29,11 +29,10 @@ fn free(world: &mut World, mut objects: Vec<u64>) {
     objects.into_iter().for_each(|addr| world.free(addr));
 }
 
-/// Blocks that have memory, and those that are huge pages.
+/// Blocks that have memory, and those that are huge pages. A heap that was opened has pages where a block has few objects.
 fn blocks(world: &World) -> (u64, u64) {
     let stats = world.heap().stats().unwrap();
-    assert_eq!(stats.arena_bytes % BLOCK_BYTES, 0, "part of a block has memory");
-    (stats.arena_bytes / BLOCK_BYTES, stats.ladder.huge_blocks)
+    (stats.arena_bytes.div_ceil(BLOCK_BYTES), stats.ladder.huge_blocks)
 }
 
 fn come_and_go(mapping: Mapping, policy: PolicyKind) {

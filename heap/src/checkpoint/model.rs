@@ -21,8 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 
-const CASES: u32 = 60;
-const LARGE_CASES: u32 = 8;
+const CASES: u32 = 80;
+const LARGE_CASES: u32 = 10;
 const OPS_MAX: usize = 120;
 /// How many records a cut may leave with the writer before it is told that they are lost.
 const RECORDS_IN_FLIGHT: usize = 2;
@@ -482,6 +482,25 @@ fn slots_punched_out_and_allocated_again_between_two_cuts_are_recorded() {
                 world.run(ops).unwrap_or_else(|e| panic!("{kind} tracker, mapping {mapping}: {e}"));
             }
         }
+    }
+}
+
+/// A cold lane-block whose bytes are kept must know those of its free slots as well: nobody writes to it when one is allocated as it is.
+#[test]
+fn a_slot_that_was_allocated_as_it_was_is_recorded_when_it_is_written_again() {
+    let huge = |count, fill| Op::Alloc { count, bytes: 256, fill };
+    if is_there(TrackerKind::Async) {
+        let ops = vec![
+            huge(1433, Some(151)),
+            Op::FreeAll,
+            Op::Cut(Fate::Lost),
+            huge(1344, None),
+            Op::Cut(Fate::Durable),
+            Op::FreeMany { first: 0, count: 1344 },
+            huge(1344, Some(0)),
+            Op::Cut(Fate::Durable),
+        ];
+        World::new(TrackerKind::Async, (Mapping::Huge, PolicyKind::Coarse)).run(ops).unwrap();
     }
 }
 

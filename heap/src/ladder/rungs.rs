@@ -364,7 +364,7 @@ impl Ladder {
         mark: &mut impl FnMut(SlotIndex, Range<u32>),
     ) -> Option<(State, Seen)> {
         let slot = at.slot();
-        let room = self.shadows.room(at, &self.view(site), site.frames());
+        let room = self.shadows.room(at, &self.view(at, site), site.frames());
         let seen = |state, written| Some((state, Seen { state, written, room }));
         if self.sparse.contains(at) {
             let tracked = site.lane_frames[usize::from(slot.0) + 1].min(at.frames().end) - at.frames().start;
@@ -386,7 +386,7 @@ impl Ladder {
                 return seen(State::Cold, Written::Some);
             }
         }
-        let view = self.view(site);
+        let view = self.view(at, site);
         let one = |frame: FrameIndex| mark(slot, frame.0..frame.0 + 1);
         // SAFETY: a lane-block that is hot, young or has a shadow is tracked for the whole of its block, so the block's frames are mapped. The world is stopped: objects are
         // written only inside sections.
@@ -461,7 +461,7 @@ impl Ladder {
         self.young.remove(at);
         self.hot.insert(at);
         self.unarmed.insert(at);
-        let view = self.view(site);
+        let view = self.view(at, site);
         // SAFETY: the lane-block is tracked as a whole, so its frames are mapped; the world is stopped.
         unsafe {
             match eager {
@@ -494,7 +494,7 @@ impl Ladder {
     /// Keeps the bytes of `at`, which has just become cold, if it is one of the few cold ones whose bytes are kept: when they wake, it is known at once how
     /// much is written to lane-blocks that wake.
     pub fn keep_sentinel(&mut self, at: LaneBlock, site: &Site<'_>) {
-        let view = self.view(site);
+        let view = self.view(at, site);
         // By a multiplicative hash (Knuth), so that neither lanes nor blocks are left out.
         let chosen = (at.0 + 1).wrapping_mul(2_654_435_769) >> (32 - self.sentinel_shift) == 0;
         if chosen && self.shadows.room(at, &view, site.frames()) == Room::Compare {
@@ -591,8 +591,8 @@ impl Ladder {
         self.shadows.starved = starved;
     }
 
-    fn view<'a>(&self, site: &Site<'a>) -> View<'a> {
-        View { zone: self.zone, layout: self.layout, taken: site.taken }
+    fn view<'a>(&self, at: LaneBlock, site: &Site<'a>) -> View<'a> {
+        View { zone: self.zone, layout: self.layout, taken: site.taken, all: self.is_huge(at.block()) }
     }
 
     fn range(&self, at: LaneBlock) -> Range<u64> {

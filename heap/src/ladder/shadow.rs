@@ -1,7 +1,9 @@
 //! [`Shadows`]: what hot and young lane-blocks, and a few cold ones, are compared with, to find out what was written without a fault.
 //!
-//! A shadow is either the bytes of all taken slots as of the last cut, or only their checksum. Slots that are not taken are left alone: their frames may
-//! have been given back, and reading would fetch them. If one is taken later, it is new, and recorded for that. Bytes cost as much as the slots; so all of them together
+//! A shadow is either the bytes of the slots as of the last cut, or only their checksum. In a block of pages, slots that are not taken are left alone: their
+//! frames may have been given back, and reading would fetch them. If one is taken later, it is new, and recorded for that; and at that cut it is looked at,
+//! because only hot lane-blocks of pages have a shadow. In a huge page all slots are looked at: a cold lane-block is not looked at when one of its
+//! slots is taken, and must know what was in it. Bytes cost as much as the slots; so all of them together
 //! may take an eighth of the zone's memory, and one lane-block more: the one being filled always has them.
 
 use super::policy::Room;
@@ -49,10 +51,12 @@ pub struct View<'a> {
     pub layout: SlotLayout,
     /// The masks of taken slots.
     pub taken: &'a [u64],
+    /// Whether slots that are not taken are looked at as well: where the block is a huge page, and has memory for all of them.
+    pub all: bool,
 }
 
 impl View<'_> {
-    /// The bytes of each taken slot of `at`, with its place in the lane-block, in the order of frames.
+    /// The bytes of each slot of `at` that is looked at, with its place in the lane-block, in the order of frames.
     ///
     /// # Safety
     /// The frames of the block are mapped, and nobody writes them for as long as the slices are used.
@@ -61,7 +65,8 @@ impl View<'_> {
         let byte = self.layout.byte_of(at.slot()) as u64;
         let address = move |frame: u32| page_address(self.zone, FrameIndex(frame)) + byte;
         let words = self.layout.mask_words();
-        let taken = move |frame: u32| self.taken[frame as usize * words + slot / 64] & (1 << (slot % 64)) != 0;
+        let taken =
+            move |frame: u32| self.all || self.taken[frame as usize * words + slot / 64] & (1 << (slot % 64)) != 0;
         let frames = at.frames();
         let (first, last) = (frames.start, frames.end - 1);
         frames.filter(move |frame| taken(*frame)).map(move |frame| {

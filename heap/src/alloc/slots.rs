@@ -337,7 +337,10 @@ impl SlotZone {
         }
         let mut next = FrameIndex(0);
         while let Some(first) = self.emptied.next_at_or_after(next) {
-            if self.is_handed_out_by_lanes(first.0 / BLOCK_FRAMES) && self.frames_in_use(first.0 / BLOCK_FRAMES) == 0
+            let whole = (first.0 / BLOCK_FRAMES + 1) * BLOCK_FRAMES <= self.frames;
+            if whole
+                && self.is_handed_out_by_lanes(first.0 / BLOCK_FRAMES)
+                && self.frames_in_use(first.0 / BLOCK_FRAMES) == 0
                 || self.ladder.is_huge(first.0 / BLOCK_FRAMES)
             {
                 next = FrameIndex(self.punch_block(tracker, first.0 / BLOCK_FRAMES));
@@ -363,7 +366,7 @@ impl SlotZone {
     /// Returns the memory of a block that is a huge page, if no slot of it is taken. Best effort. Returns the frame after it.
     fn punch_block(&mut self, tracker: &dyn WriteTracker, block: u32) -> u32 {
         let frames = block_frames(block);
-        let filling = self.is_filling(frames.start);
+        let filling = self.is_filling(frames.start) || frames.end > self.frames;
         let (at, len) = (u64::from(frames.start) * PAGE as u64, frames.len() as u64 * PAGE as u64);
         if filling || self.frames_in_use(block) > 0 || self.mapping.punch(at, len).is_err() {
             return frames.end;
@@ -481,7 +484,9 @@ impl SlotZone {
     fn frames_in_use(&self, block: u32) -> u32 {
         let words = self.layout.mask_words();
         let frames = block_frames(block);
-        let masks = self.taken[frames.start as usize * words..frames.end as usize * words].chunks(words);
+        // The last block of a recovered zone may not be all there.
+        let end = frames.end.min(self.frames);
+        let masks = self.taken[frames.start as usize * words..end as usize * words].chunks(words);
         masks.filter(|mask| mask.iter().any(|word| *word != 0)).count() as u32
     }
 

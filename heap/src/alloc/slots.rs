@@ -35,6 +35,8 @@ const BATCH_FRAMES: u32 = 64;
 const SWEEP_MIN: usize = 16;
 /// Frames of a block that must have objects for the block to be made a huge page, which then has memory for all of them: at most twice as much.
 const FULL_ENOUGH: u32 = BLOCK_FRAMES / 2;
+/// Checkpoints at which a block is asked to become a huge page while its pages are busy.
+const BUSY_MAX: u32 = 64;
 /// A zone with fewer cold lane-blocks has all of them scanned in the pause: 70 ns each.
 const COLD_BESIDE_MIN: u64 = if cfg!(test) { 2 } else { 1024 };
 /// Larger slots are always mapped by pages: a cold lane-block that wakes has all its 512 slots copied, 128 KiB for these and more for larger ones, while
@@ -82,6 +84,8 @@ pub struct SlotZone {
     vacant: BTreeSet<u32>,
     /// Blocks of pages below this one are not asked to become huge pages again.
     collapsed: u32,
+    /// How often this one was, in vain.
+    refusals: u32,
 }
 
 /// How a zone is set up.
@@ -140,6 +144,7 @@ impl SlotZone {
             coarse,
             vacant: BTreeSet::new(),
             collapsed: 0,
+            refusals: 0,
         }
     }
 
@@ -155,7 +160,7 @@ impl SlotZone {
         for block in 0..blocks {
             match zone.frames_in_use(block) {
                 0 => _ = zone.vacant.insert(block),
-                frames if frames >= FULL_ENOUGH => zone.collapse(block),
+                frames if frames >= FULL_ENOUGH => _ = zone.collapse(block),
                 // So few of its frames have objects that a huge page would take twice as much memory.
                 _ => {}
             }
@@ -383,7 +388,8 @@ impl SlotZone {
         frames.end
     }
 
-    /// Makes huge pages of blocks that were filled page by page. Best effort: a block that the kernel refuses is not tried again.
+    /// Makes huge pages of blocks that were filled page by page. Best effort: a block that the kernel refuses is not tried again, one whose pages are busy
+    /// is tried [`BUSY_MAX`] times, once a call.
     pub fn collapse_filled(&mut self) {
         if !self.wants_huge_pages() {
             return;
@@ -392,10 +398,12 @@ impl SlotZone {
             if self.cursor.slot < self.layout.slots() && self.cursor.first / BLOCK_FRAMES == block {
                 return;
             }
-            if !self.ladder.is_huge(block) && self.frames_in_use(block) >= FULL_ENOUGH {
-                self.collapse(block);
+            let asks = !self.ladder.is_huge(block) && self.frames_in_use(block) >= FULL_ENOUGH;
+            if asks && !self.collapse(block) && self.refusals < BUSY_MAX {
+                self.refusals += 1;
+                return;
             }
-            self.collapsed = block + 1;
+            (self.collapsed, self.refusals) = (block + 1, 0);
         }
     }
 
@@ -474,10 +482,12 @@ impl SlotZone {
         self.coarse && (self.mapping_asked == Mapping::Huge || self.frames >= BLOCK_FRAMES)
     }
 
-    /// Makes a huge page of `block`, if the kernel gives one.
-    fn collapse(&mut self, block: u32) {
+    /// Makes a huge page of `block`, if the kernel gives one. False if it may give one later.
+    fn collapse(&mut self, block: u32) -> bool {
         let dense = lane_range(self.mapping.number(), LaneIndex(0), block_frames(block));
-        self.ladder.set_huge(block, self.mapping.collapse(dense).is_ok());
+        let outcome = self.mapping.collapse(dense);
+        self.ladder.set_huge(block, matches!(outcome, Ok(true)));
+        !matches!(outcome, Ok(false))
     }
 
     /// Frames of `block` with a taken slot.

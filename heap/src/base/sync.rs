@@ -31,3 +31,15 @@ pub fn announce(flag: &AtomicBool, value: bool) {
     #[cfg(loom)]
     loom::sync::atomic::fence(Ordering::SeqCst);
 }
+
+/// Sets a flag when it is dropped: threads that go on until then end also when the test that waits for them panics.
+#[cfg(all(test, not(loom)))]
+pub struct StopOnDrop<'a>(pub &'a AtomicBool);
+
+#[cfg(all(test, not(loom)))]
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        // Relaxed: nothing but the flag is shared.
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

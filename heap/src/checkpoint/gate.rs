@@ -201,6 +201,7 @@ mod models {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::base::sync::StopOnDrop;
     use std::sync::atomic::AtomicU64;
 
     #[test]
@@ -220,6 +221,7 @@ mod tests {
                     }
                 });
             }
+            let _stopping = StopOnDrop(&stop);
             let mut cuts = 0;
             while cuts < 2000 || counts[0].load(Ordering::Relaxed) < 2000 {
                 let closed = gate.close(turnstiles.iter());
@@ -227,7 +229,6 @@ mod tests {
                 drop(closed);
                 cuts += 1;
             }
-            stop.store(true, Ordering::Relaxed);
         });
     }
 }

@@ -7,7 +7,7 @@
 use super::{CutState, RootTable, Threads};
 use crate::alloc::{Allocator, Cache};
 use crate::arena::dense_address;
-use crate::base::sync::Mutex;
+use crate::base::sync::{AtomicBool, Mutex, Ordering, StopOnDrop};
 use crate::base::{BLOCK_FRAMES, Epoch, FrameIndex, PAGE, PAGE_SHIFT, ZONE_BLOCKS, ZONE_SHIFT, ZoneIndex, ZoneKind};
 use crate::durable::{Addressing, Catalog, Item, Record};
 use crate::ladder::{Mapping, PolicyKind};
@@ -18,7 +18,6 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use std::alloc::Layout;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 
 const CASES: u32 = 80;
@@ -517,15 +516,13 @@ fn records_of_a_heap_that_is_written_all_the_while_are_of_one_instant() {
             world.step(Op::Alloc { count: 250, bytes: 64, fill: Some(0) }).unwrap();
         }
         let objects: Vec<u64> = world.live.iter().copied().collect();
-        let (shared, stop) = (world.shared.clone(), Arc::new(AtomicU32::new(0)));
-        let (pairs, stopped) = (objects.clone(), stop.clone());
-        let writer = std::thread::spawn(move || {
+        let (shared, stop, half) = (world.shared.clone(), AtomicBool::new(false), objects.len() / 2);
+        let write_pairs = || {
             let mut count = 0usize;
-            while stopped.load(Ordering::Relaxed) == 0 {
+            while !stop.load(Ordering::Relaxed) {
                 count += 1;
-                let half = pairs.len() / 2;
                 let first = count * 7919 % half;
-                let both = [pairs[first], pairs[first + half]];
+                let both = [objects[first], objects[first + half]];
                 // SAFETY: the bytes are those of live objects, which only this thread writes.
                 shared.enter(|_, _| both.map(|addr| unsafe { sys::ptr(addr).cast::<u64>().write(count as u64) }));
                 // Rarely enough that many lane-blocks are clean when they are scanned, and often enough that some are written right after.
@@ -534,26 +531,27 @@ fn records_of_a_heap_that_is_written_all_the_while_are_of_one_instant() {
                     std::hint::spin_loop();
                 }
             }
-        });
-        let mut again = 0;
-        for _ in 0..300 {
+        };
+        let mut cut_and_compare = || {
             let Shared { allocator, threads, roots } = &*world.shared;
             let (report, builder) = world.cuts.cut(allocator, threads, roots, Vec::new()).unwrap();
-            again += report.passes - 1;
             world.image.apply(&builder.finish());
             let value = |addr: u64| {
                 let page = FrameIndex(((dense_address(addr) & ((1 << ZONE_SHIFT) - 1)) >> PAGE_SHIFT) as u32);
                 let bytes = &world.image.page(ZoneIndex(0), page)[addr as usize % PAGE..][..8];
                 u64::from_le_bytes(bytes.try_into().unwrap())
             };
-            let half = objects.len() / 2;
             for first in 0..half {
                 let (one, other) = (value(objects[first]), value(objects[first + half]));
                 assert_eq!(one, other, "{policy}: objects {first} and {} were written together", first + half);
             }
-        }
-        stop.store(1, Ordering::Relaxed);
-        writer.join().unwrap();
+            report.passes - 1
+        };
+        let again: u32 = std::thread::scope(|scope| {
+            scope.spawn(write_pairs);
+            let _stopping = StopOnDrop(&stop);
+            (0..300).map(|_| cut_and_compare()).sum()
+        });
         world.cut(Fate::Durable).unwrap();
         println!("{policy}: 300 cuts, {again} of them made twice");
     }

@@ -205,31 +205,27 @@ impl ZoneMapping {
     }
 
     /// Makes one huge page of `range`, a block in the dense lane, whether or not it has memory yet. Contents stay, and writers may go on. Lanes that have
-    /// page tables for the block keep them, with the pages' marks; [`remap`](Self::remap) takes them away.
+    /// page tables for the block keep them, with the pages' marks; [`remap`](Self::remap) takes them away. False if some page was in use by the
+    /// kernel at each attempt, as writers make it: it may work later. The block is then what it was.
     ///
     /// # Errors
     /// If the kernel has no huge page to give, or refuses. The block is what it was.
-    pub fn collapse(&self, range: Range<u64>) -> Result<()> {
+    pub fn collapse(&self, range: Range<u64>) -> Result<bool> {
         same_process(self.arena.generation)?;
         self.check_addresses(&range)?;
         // SAFETY: the size of the pages that memory is mapped by is no part of its contents.
         unsafe { advise(range.clone(), libc::MADV_HUGEPAGE, "MADV_HUGEPAGE")? };
         // The kernel collapses no block that is all hole.
         self.populate(range.start..range.start + PAGE as u64)?;
-        for attempt in 1.. {
+        // SAFETY: as above.
+        let attempt = || unsafe { advise(range.clone(), libc::MADV_COLLAPSE, "MADV_COLLAPSE") };
+        let busy = |outcome: &Result<()>| matches!(outcome, Err(e) if e.raw_os_error() == Some(libc::EAGAIN));
+        let outcome = (1..COLLAPSE_ATTEMPTS).map(|_| attempt()).find(|outcome| !busy(outcome)).unwrap_or_else(attempt);
+        if outcome.is_err() {
             // SAFETY: as above.
-            match unsafe { advise(range.clone(), libc::MADV_COLLAPSE, "MADV_COLLAPSE") } {
-                // A page was locked or on its way; the kernel says that it may work the next time.
-                Err(e) if e.raw_os_error() == Some(libc::EAGAIN) && attempt < COLLAPSE_ATTEMPTS => (),
-                Err(e) => {
-                    // SAFETY: as above.
-                    unsafe { advise(range, libc::MADV_NOHUGEPAGE, "MADV_NOHUGEPAGE")? };
-                    return Err(e);
-                }
-                Ok(()) => break,
-            }
+            unsafe { advise(range.clone(), libc::MADV_NOHUGEPAGE, "MADV_NOHUGEPAGE")? };
         }
-        Ok(())
+        if busy(&outcome) { Ok(false) } else { outcome.map(|()| true) }
     }
 
     /// Maps `range`, whole blocks in a lane of this zone, afresh: without page tables, so that the next touch of a block that is a huge page maps all of it

@@ -33,6 +33,8 @@ pub mod twin;
 pub use twin as memory;
 
 #[cfg(all(test, not(any(miri, strewn_twin))))]
+pub mod fixtures;
+#[cfg(all(test, not(any(miri, strewn_twin))))]
 mod kernel_facts;
 
 #[cfg(not(any(miri, strewn_twin)))]

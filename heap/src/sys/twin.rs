@@ -123,7 +123,7 @@ impl ZoneMapping {
     ///
     /// # Errors
     /// `Unsupported`, always.
-    pub fn collapse(&self, _: Range<u64>) -> Result<()> {
+    pub fn collapse(&self, _: Range<u64>) -> Result<bool> {
         Err(Error::new(ErrorKind::Unsupported, "the twin has no huge pages"))
     }
 

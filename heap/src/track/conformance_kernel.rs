@@ -6,7 +6,7 @@ use super::{
     open,
 };
 use crate::{
-    base::{ErrorKind, PAGE, ZoneIndex},
+    base::{ErrorKind, PAGE, ZoneIndex, sync::StopOnDrop},
     sys::{WorkingMemory, ptr},
 };
 use std::{
@@ -85,6 +85,7 @@ pub fn race(lab: &Lab, lane: u64, pages: u64, mut meanwhile: impl FnMut(u64)) {
                 written.fetch_add(count, Ordering::Relaxed);
             });
         }
+        let _stopping = StopOnDrop(&stop);
         let until = std::time::Instant::now() + std::time::Duration::from_millis(600);
         for harvest in 0.. {
             take();
@@ -93,7 +94,6 @@ pub fn race(lab: &Lab, lane: u64, pages: u64, mut meanwhile: impl FnMut(u64)) {
                 break;
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
     take();
     let memory: Vec<u64> = every(&dense).into_iter().map(read).collect();

@@ -14,7 +14,7 @@ use crate::base::{BLOCK_FRAMES, FrameIndex, LaneBlock, LaneIndex, PAGE, Result, 
 use crate::durable::Addressing;
 use crate::sys::probe::{Feature, skip};
 use crate::sys::scan::Pagemap;
-use crate::sys::{self, WorkingMemory, ZoneMapping, huge_lanes};
+use crate::sys::{self, WorkingMemory, ZoneMapping, fixtures, huge_lanes};
 use crate::track::conformance::map_somewhere;
 use crate::track::fixtures::{Failing, Fuses, NEVER};
 use crate::track::{self, TrackerKind, WriteTracker};
@@ -152,9 +152,9 @@ impl Lab {
 
     fn collapse(&mut self, block: u32) -> Option<()> {
         let dense = lane_range(self.mapping.number(), LaneIndex(0), block_frames(block));
-        let collapsed = self.mapping.collapse(dense);
-        self.ladder.set_huge(block, collapsed.is_ok());
-        collapsed.inspect_err(|e| skip(&e.to_string())).ok()
+        let collapsed = fixtures::collapse(&self.mapping, dense);
+        self.ladder.set_huge(block, collapsed.is_some());
+        collapsed
     }
 
     fn script(&self) -> MutexGuard<'_, Script> {

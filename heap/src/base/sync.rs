@@ -32,14 +32,14 @@ pub fn announce(flag: &AtomicBool, value: bool) {
     loom::sync::atomic::fence(Ordering::SeqCst);
 }
 
-/// Sets a flag when it is dropped: threads that go on until then end also when the test that waits for them panics.
-#[cfg(all(test, not(loom)))]
-pub struct StopOnDrop<'a>(pub &'a AtomicBool);
+/// Sets a flag when it is dropped: threads that go on until then end also when the test that waits for them panics. Real threads, so never loom's flag.
+#[cfg(test)]
+pub struct StopOnDrop<'a>(pub &'a std::sync::atomic::AtomicBool);
 
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         // Relaxed: nothing but the flag is shared.
-        self.0.store(true, Ordering::Relaxed);
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 }

@@ -7,7 +7,7 @@
 use super::{CutState, RootTable, Threads};
 use crate::alloc::{Allocator, Cache};
 use crate::arena::dense_address;
-use crate::base::sync::{AtomicBool, Mutex, Ordering, StopOnDrop};
+use crate::base::sync::{Mutex, StopOnDrop};
 use crate::base::{BLOCK_FRAMES, Epoch, FrameIndex, PAGE, PAGE_SHIFT, ZONE_BLOCKS, ZONE_SHIFT, ZoneIndex, ZoneKind};
 use crate::durable::{Addressing, Catalog, Item, Record};
 use crate::ladder::{Mapping, PolicyKind};
@@ -18,6 +18,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use std::alloc::Layout;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
 const CASES: u32 = 80;

@@ -4,13 +4,13 @@
 #[cfg(not(loom))]
 pub use std::sync::{
     Condvar, Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicU64, Ordering},
 };
 
 #[cfg(loom)]
 pub use loom::sync::{
     Condvar, Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicU64, Ordering},
 };
 
 /// Locks `mutex`, also when a thread panicked while it held the lock.
@@ -21,13 +21,13 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poison| poison.into_inner())
 }
 
-/// Stores `value`, so that of two threads that each store to one flag and then load the other's with [`Ordering::SeqCst`], at least one sees
+/// Stores `value`, so that of two threads that each store to one place and then load the other's with [`Ordering::SeqCst`], at least one sees
 /// the other's store (Dekker).
 ///
 /// The total order of SeqCst accesses gives that. loom treats such accesses as acquire and release only, but models SeqCst fences, so it gets one.
 #[inline]
-pub fn announce(flag: &AtomicBool, value: bool) {
-    flag.store(value, Ordering::SeqCst);
+pub fn announce(place: &AtomicU64, value: u64) {
+    place.store(value, Ordering::SeqCst);
     #[cfg(loom)]
     loom::sync::atomic::fence(Ordering::SeqCst);
 }

@@ -106,17 +106,18 @@ impl CutState {
         buffer: Vec<u8>,
     ) -> Result<(CutReport, RecordBuilder)> {
         let mut cut = Cut { builder: RecordBuilder::new(buffer), report: CutReport::default(), slots: self.slots };
+        let still = threads.still();
         let start = Instant::now();
         vouch(allocator);
         cut.report.beside_ns = start.elapsed().as_nanos() as u64;
-        self.pass(&mut cut, allocator, threads, roots)?;
+        let nobody_moved = self.pass(&mut cut, allocator, threads, roots, still)?;
         let start = Instant::now();
-        let confirmed = confirm(allocator);
+        // If nobody was in a section meanwhile, nobody wrote, and there is nothing to look for.
+        let confirmed = nobody_moved || confirm(allocator);
         cut.report.beside_ns += start.elapsed().as_nanos() as u64;
         if !confirmed {
             // The cut is made again, and its findings follow those of the first: together they are one record, of the second instant.
-            let again = self.pass(&mut cut, allocator, threads, roots);
-            if let Err(e) = again {
+            if let Err(e) = self.pass(&mut cut, allocator, threads, roots, None) {
                 self.owe(&[cut.builder.finish()], allocator, roots);
                 return Err(e);
             }
@@ -125,17 +126,19 @@ impl CutState {
         Ok((cut.report, cut.builder))
     }
 
-    /// Stops the world, adds what was modified to `cut`, and lets the world go on.
+    /// Stops the world, adds what was modified to `cut`, and lets the world go on. Whether nobody was in a section since `still`.
     fn pass(
         &mut self,
         cut: &mut Cut,
         allocator: &Allocator,
         threads: &Threads,
         roots: &Mutex<RootTable>,
-    ) -> Result<()> {
+        still: Option<u64>,
+    ) -> Result<bool> {
         let start = Instant::now();
         let mut stopped = threads.stop();
         let drained = Instant::now();
+        let nobody_moved = stopped.nobody_moved_since(still);
         settle_caches(&mut stopped, allocator);
         let seats = allocator.seats();
         scan(allocator, &seats)?;
@@ -171,7 +174,7 @@ impl CutState {
         cut.report.drain_ns += (drained - start).as_nanos() as u64;
         cut.report.scan_ns += (scanned - drained).as_nanos() as u64;
         cut.report.copy_ns += scanned.elapsed().as_nanos() as u64;
-        Ok(())
+        Ok(nobody_moved)
     }
 
     /// Puts back what `records`, oldest first, held: they were lost, and the next cut must record it again (C2).

@@ -5,22 +5,28 @@
 //! Invariants:
 //! - G1. While a [`Closed`] exists, no [`Turnstile`] registered with its cut is inside.
 //! - G2. What a thread did inside happens before a cut that waited for it, and what a cut did happens before a section that begins after it.
+//! - G3. If [`Turnstile::still`] gives the same number before and while the gate is closed, the thread was inside at no moment in between.
 //!
-//! The proof of G1 is Dekker's: `enter` stores `inside`, then loads `closed`; `close` stores `closed`, then loads `inside`; all four are SeqCst,
+//! The proof of G1 is Dekker's: `enter` stores `moves`, then loads `closed`; `close` stores `closed`, then loads `moves`; all four are SeqCst,
 //! so in their single total order at least one of the two sees the other's store. If `enter` sees it, it steps back; if `close` sees it, it waits.
+//!
+//! G3: a thread's moves only grow, and while the gate is closed the last of them is seen (G2). If that is an even number that was seen before, it was the last one
+//! then as well, and all that the thread did inside happens before that look.
 
-use crate::base::sync::{AtomicBool, Condvar, Mutex, Ordering, announce, lock};
+use crate::base::sync::{AtomicU64, Condvar, Mutex, Ordering, announce, lock};
 
 /// The gate of one heap.
 pub struct Gate {
-    closed: AtomicBool,
+    /// 1 while it is closed, else 0.
+    closed: AtomicU64,
     waiting: Mutex<()>,
     moved: Condvar,
 }
 
 /// One thread's place at the gate.
 pub struct Turnstile {
-    inside: AtomicBool,
+    /// How often its thread has gone in or out: odd while it is inside. Only that thread stores here.
+    moves: AtomicU64,
 }
 
 /// The gate is closed for as long as this lives.
@@ -31,22 +37,39 @@ pub struct Closed<'g> {
 impl Turnstile {
     /// A turnstile, outside.
     pub fn new() -> Self {
-        Self { inside: AtomicBool::new(false) }
+        Self { moves: AtomicU64::new(0) }
+    }
+
+    /// How often the thread has gone in or out; None while it is inside. See G3.
+    pub fn still(&self) -> Option<u64> {
+        // Acquire: what the thread did inside happens before whatever the caller does next.
+        Some(self.moves.load(Ordering::Acquire)).filter(|moves| moves % 2 == 0)
+    }
+
+    fn is_inside(&self) -> bool {
+        // SeqCst: see the proof of G1; acquires what the thread did inside (G2).
+        self.moves.load(Ordering::SeqCst) % 2 == 1
+    }
+
+    /// One step, in or out.
+    #[inline]
+    fn step(&self) {
+        // Relaxed: this thread's own last store. SeqCst store: see the proof of G1.
+        announce(&self.moves, self.moves.load(Ordering::Relaxed) + 1);
     }
 }
 
 impl Gate {
     /// An open gate.
     pub fn new() -> Self {
-        Self { closed: AtomicBool::new(false), waiting: Mutex::new(()), moved: Condvar::new() }
+        Self { closed: AtomicU64::new(0), waiting: Mutex::new(()), moved: Condvar::new() }
     }
 
     /// Goes inside; blocks while the gate is closed.
     #[inline]
     pub fn enter(&self, at: &Turnstile) {
-        // SeqCst: see the proof of G1. The load also acquires what the cut that opened the gate did (G2).
-        announce(&at.inside, true);
-        if self.closed.load(Ordering::SeqCst) {
+        at.step();
+        if self.is_closed() {
             self.enter_slow(at);
         }
     }
@@ -55,9 +78,9 @@ impl Gate {
     #[inline]
     pub fn leave(&self, at: &Turnstile) {
         // SeqCst: a cut that sees this store acquires what the section did (G2); and either the load sees the cut's store to `closed`, and
-        // wakes it, or the cut sees `inside` false, and need not be woken.
-        announce(&at.inside, false);
-        if self.closed.load(Ordering::SeqCst) {
+        // wakes it, or the cut sees the thread outside, and need not be woken.
+        at.step();
+        if self.is_closed() {
             self.wake();
         }
     }
@@ -66,7 +89,7 @@ impl Gate {
     /// that nobody is added to `all` meanwhile, and that it is not inside itself.
     pub fn close<'t>(&self, all: impl Iterator<Item = &'t Turnstile>) -> Closed<'_> {
         // SeqCst: see the proof of G1.
-        announce(&self.closed, true);
+        announce(&self.closed, 1);
         let closed = Closed { gate: self };
         for turnstile in all {
             self.wait_outside(turnstile);
@@ -76,14 +99,14 @@ impl Gate {
 
     fn wait_outside(&self, at: &Turnstile) {
         for _ in 0..SPINS {
-            if !at.inside.load(Ordering::SeqCst) {
+            if !at.is_inside() {
                 return;
             }
             std::hint::spin_loop();
         }
         let mut guard = lock(&self.waiting);
         // Under the lock: a `leave` that is not seen here wakes later, because `wake` takes the lock.
-        while at.inside.load(Ordering::SeqCst) {
+        while at.is_inside() {
             guard = self.moved.wait(guard).unwrap_or_else(|poison| poison.into_inner());
         }
     }
@@ -91,18 +114,24 @@ impl Gate {
     #[cold]
     fn enter_slow(&self, at: &Turnstile) {
         loop {
-            announce(&at.inside, false);
+            at.step();
             let mut guard = lock(&self.waiting);
             self.moved.notify_all();
-            while self.closed.load(Ordering::SeqCst) {
+            while self.is_closed() {
                 guard = self.moved.wait(guard).unwrap_or_else(|poison| poison.into_inner());
             }
             drop(guard);
-            announce(&at.inside, true);
-            if !self.closed.load(Ordering::SeqCst) {
+            at.step();
+            if !self.is_closed() {
                 return;
             }
         }
+    }
+
+    #[inline]
+    fn is_closed(&self) -> bool {
+        // SeqCst: see the proof of G1. Acquires what the cut that opened the gate did (G2).
+        self.closed.load(Ordering::SeqCst) == 1
     }
 
     #[cold]
@@ -115,7 +144,7 @@ impl Gate {
 impl Drop for Closed<'_> {
     fn drop(&mut self) {
         // SeqCst store before `wake` takes the lock: a thread that still sees `closed` under the lock waits, and is woken.
-        announce(&self.gate.closed, false);
+        announce(&self.gate.closed, 0);
         self.gate.wake();
     }
 }
@@ -126,8 +155,8 @@ const SPINS: u32 = if cfg!(any(loom, miri)) { 0 } else { 2000 };
 #[cfg(all(test, loom))]
 mod models {
     use super::*;
-    use crate::base::sync::AtomicU64;
-    use loom::{sync::Arc, thread};
+    use loom::sync::{Arc, atomic::AtomicBool};
+    use loom::thread;
 
     /// `workers` threads change two places alike inside `sections` sections each; each of `cuts` cuts must see them alike.
     fn model(workers: usize, sections: u64, cuts: usize, preemption_bound: Option<usize>) {
@@ -169,6 +198,30 @@ mod models {
         model(1, 2, 2, Some(2));
     }
 
+    /// G3: what is read while nobody moves is what the cut finds.
+    #[test]
+    fn nothing_changes_while_nobody_moves() {
+        loom::model(|| {
+            let (gate, turnstile) = (Arc::new(Gate::new()), Arc::new(Turnstile::new()));
+            let state = Arc::new(AtomicU64::new(0));
+            let worker = {
+                let (gate, turnstile, state) = (gate.clone(), turnstile.clone(), state.clone());
+                thread::spawn(move || {
+                    gate.enter(&turnstile);
+                    state.store(1, Ordering::Relaxed);
+                    gate.leave(&turnstile);
+                })
+            };
+            let (before, read) = (turnstile.still(), state.load(Ordering::Relaxed));
+            let closed = gate.close([&*turnstile].into_iter());
+            if before.is_some() && before == turnstile.still() {
+                assert_eq!(read, state.load(Ordering::Relaxed));
+            }
+            drop(closed);
+            worker.join().unwrap();
+        });
+    }
+
     /// The same with a gate whose thread looks before it steps: loom must find the split section.
     #[test]
     #[should_panic(expected = "split")]
@@ -202,7 +255,7 @@ mod models {
 mod tests {
     use super::*;
     use crate::base::sync::StopOnDrop;
-    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::AtomicBool;
 
     #[test]
     fn sections_are_whole_at_every_cut() {

@@ -54,20 +54,34 @@ impl Member {
 pub struct Threads {
     serial: u64,
     gate: Gate,
-    members: Mutex<Slab<Arc<Member>>>,
+    members: Mutex<Members>,
+}
+
+struct Members {
+    all: Slab<Arc<Member>>,
+    /// How often those that are gone went in or out.
+    moves_of_gone: u64,
+}
+
+impl Members {
+    /// How often all threads together have gone in or out; None if one is inside.
+    fn still(&self) -> Option<u64> {
+        self.all.iter().try_fold(self.moves_of_gone, |sum, (_, member)| Some(sum + member.turnstile.still()?))
+    }
 }
 
 /// A stopped world: the gate is closed, and the members can be visited.
 pub struct Stopped<'t> {
     _closed: Closed<'t>,
-    members: MutexGuard<'t, Slab<Arc<Member>>>,
+    members: MutexGuard<'t, Members>,
 }
 
 impl Threads {
     /// No thread yet.
     pub fn new() -> Self {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
-        Self { serial: SERIAL.fetch_add(1, Ordering::Relaxed), gate: Gate::new(), members: Mutex::new(Slab::new()) }
+        let members = Members { all: Slab::new(), moves_of_gone: 0 };
+        Self { serial: SERIAL.fetch_add(1, Ordering::Relaxed), gate: Gate::new(), members: Mutex::new(members) }
     }
 
     /// Begins a section of this thread, or nests one.
@@ -99,8 +113,13 @@ impl Threads {
     pub fn stop(&self) -> Stopped<'_> {
         // The lock keeps new threads out until the world goes on.
         let members = lock(&self.members);
-        let closed = self.gate.close(members.iter().map(|(_, member)| &member.turnstile));
+        let closed = self.gate.close(members.all.iter().map(|(_, member)| &member.turnstile));
         Stopped { _closed: closed, members }
+    }
+
+    /// A number that tells whether anyone was in a section between now and the next stop: [`Stopped::nobody_moved_since`]. None if someone is in one.
+    pub fn still(&self) -> Option<u64> {
+        lock(&self.members).still()
     }
 
     #[inline]
@@ -138,22 +157,27 @@ impl Threads {
     /// A member for a new thread: an abandoned one, or a fresh one.
     fn join(&self) -> Arc<Member> {
         let mut members = lock(&self.members);
-        for (_, member) in members.iter() {
+        for (_, member) in members.all.iter() {
             // Acquire: pairs with the release in `Mine::drop`, so that the cache is as the ended thread left it.
             if member.abandoned.swap(false, Ordering::Acquire) {
                 return member.clone();
             }
         }
         let member = Arc::new(Member::new());
-        members.insert(member.clone());
+        members.all.insert(member.clone());
         member
     }
 }
 
 impl Stopped<'_> {
+    /// Whether no thread was in a section since `still`, which [`Threads::still`] gave. Threads only add to the sum, so if it is the same, so is each part (G3).
+    pub fn nobody_moved_since(&self, still: Option<u64>) -> bool {
+        still.is_some() && self.members.still() == still
+    }
+
     /// Calls `visit` with every cache.
     pub fn visit_caches(&mut self, mut visit: impl FnMut(&mut Cache)) {
-        for (_, member) in self.members.iter() {
+        for (_, member) in self.members.all.iter() {
             // SAFETY: the gate is closed for as long as `self` lives, so no thread is inside a section (T1).
             visit(unsafe { member.cache() });
         }
@@ -161,11 +185,16 @@ impl Stopped<'_> {
 
     /// Calls `visit` with every cache, and whether its thread has ended; such a cache is dropped afterwards.
     pub fn visit_and_retire_caches(&mut self, mut visit: impl FnMut(&mut Cache, bool)) {
-        self.members.retain(|_, member| {
+        let Members { all, moves_of_gone } = &mut *self.members;
+        all.retain(|_, member| {
             // Acquire: as in `join`.
             let abandoned = member.abandoned.load(Ordering::Acquire);
             // SAFETY: as in `visit_caches`.
             visit(unsafe { member.cache() }, abandoned);
+            if abandoned {
+                *moves_of_gone +=
+                    member.turnstile.still().expect("a thread ends outside, or its member is not abandoned");
+            }
             !abandoned
         });
     }
@@ -217,6 +246,27 @@ mod tests {
     }
 
     #[test]
+    fn whoever_was_in_a_section_has_moved() {
+        let threads = Arc::new(Threads::new());
+        let moved = |still| !threads.stop().nobody_moved_since(still);
+        let still = threads.still();
+        assert!(still.is_some() && !moved(still) && !moved(still), "a stop is no move");
+        let member = threads.enter();
+        assert_eq!(threads.still(), None);
+        let inside = threads.still();
+        threads.leave(member);
+        assert!(moved(still), "a section has ended");
+        assert!(moved(inside), "someone was in a section");
+        let still = threads.still();
+        let theirs = threads.clone();
+        std::thread::spawn(move || theirs.leave(theirs.enter())).join().unwrap();
+        assert!(moved(still), "a new thread was in a section");
+        let still = threads.still();
+        threads.stop().visit_and_retire_caches(|_, _| ());
+        assert!(lock(&threads.members).all.len() == 1 && !moved(still), "a thread that ends is no move");
+    }
+
+    #[test]
     fn a_leaked_section_is_never_another_threads() {
         let threads = Arc::new(Threads::new());
         let theirs = threads.clone();
@@ -231,7 +281,7 @@ mod tests {
             theirs.leave(member);
         });
         fresh.join().unwrap();
-        assert_eq!(lock(&threads.members).len(), 2);
+        assert_eq!(lock(&threads.members).all.len(), 2);
     }
 
     #[test]

@@ -6,9 +6,9 @@
 //! - D3. After each cut, every slot that differs from what was recorded last is marked in the ledger, new, or in a frame that was emptied. What was
 //!   written to an armed slot is reported; a hot or young lane-block has a shadow, or is marked whole, or holds nothing but slots that are new.
 //! - D4. Only a block that is a huge page has cold or young lane-blocks.
-//!
 //! - D5. A vouched lane-block was clean, and armed, some time before the cut. It is left out of the harvest at the cut; instead, a scan after the cut must find
 //!   it clean still. Then nobody wrote to it in between, and so not before the cut. If one was written, the cut is made a second time, with all of them.
+//!   If no thread was in a section between the first scan and the cut, the second is left out.
 //!
 //! All steps happen while the world is stopped, after the harvest: a page is never armed, mapped anew or left unarmed under a writer. None of them can lose
 //! a write by failing: a page that was not armed counts as written, and what is not tracked ([`Ladder::untracked`]) stays hot.

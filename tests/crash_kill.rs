@@ -10,13 +10,17 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use strewn::{ErrorKind, Heap, Mapping, PolicyKind, TrackerKind};
 use strewn_tests::bank::Bank;
 use strewn_tests::process::{SeedOnFailure, describe, fast_dir, say, seed};
 use strewn_tests::trackers::{huge_pages_are_missing, trackers};
 
 const KILLS: usize = 126;
+/// How many checkpoints a process may have made at least before it is killed.
+const CHECKPOINTS_MAX: u32 = 10;
+/// How long that may take.
+const SLOWEST: Duration = Duration::from_secs(3);
 /// What is known to work the ladder, one way or another.
 const POLICIES: [PolicyKind; 3] = [PolicyKind::Adaptive, PolicyKind::Coarse, PolicyKind::ActiveCks];
 const WORKER: &str = env!("CARGO_BIN_EXE_strewn-crash-child");
@@ -92,7 +96,6 @@ impl Victim {
             "  {self}: {kills} kills ({kills_before_open} before the heap was open), {checkpoints} checkpoints acknowledged, \
              last generation {acknowledged}, at least {folds} folds"
         ));
-        // On a slow disk little fits into a life, but not nothing.
         if *kills < 20 {
             return;
         }
@@ -121,20 +124,24 @@ impl Victim {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = read_lines(child.stdout.take().unwrap());
         let early = rng.random_range(0..5) == 0;
-        let opened = if early {
+        let mut heard = Vec::new();
+        if early {
             std::thread::sleep(Duration::from_micros(rng.random_range(0..12_000)));
-            None
         } else {
             let line = lines.recv_timeout(Duration::from_secs(20));
-            std::thread::sleep(Duration::from_micros(rng.random_range(1_000..60_000)));
-            Some(line)
-        };
-        self.kill(child);
-        if let Some(line) = &opened {
             assert_eq!(line.as_deref(), Ok("open"), "{self}: the child did not open the heap in time");
+            heard.extend(line);
+            std::thread::sleep(Duration::from_micros(rng.random_range(1_000..40_000)));
+            // A slow disk makes few checkpoints in that time.
+            let until = Instant::now() + SLOWEST;
+            for _ in 0..rng.random_range(0..CHECKPOINTS_MAX) {
+                heard.extend(lines.recv_timeout(until.saturating_duration_since(Instant::now())));
+            }
+            std::thread::sleep(Duration::from_micros(rng.random_range(0..3_000)));
         }
+        self.kill(child);
         let mut said = Said::default();
-        opened.into_iter().flatten().chain(lines.iter()).for_each(|line| said.hear(&line));
+        heard.into_iter().chain(lines.iter()).for_each(|line| said.hear(&line));
         self.kills += 1;
         self.kills_before_open += usize::from(!said.open);
         self.acknowledged = self.acknowledged.max(said.last);

@@ -27,8 +27,10 @@ pub struct Stats {
     pub zones: usize,
     /// Checkpoints that had something to record.
     pub checkpoints: u64,
-    /// Objects they copied. For objects in page runs, pages.
+    /// Objects they copied, unchanged ones included. For objects in page runs, pages.
     pub objects_modified: u64,
+    /// Objects that were copied because they might have changed, had not, and were not written: see [`CutReport::suspects`].
+    pub objects_unchanged: u64,
     /// Bytes of these objects.
     pub bytes_modified: u64,
     /// What page-granular checkpoints would have copied.
@@ -171,6 +173,7 @@ impl Counters {
             zones,
             checkpoints: self.checkpoints,
             objects_modified: self.objects_modified,
+            objects_unchanged: store.unchanged,
             bytes_modified: self.bytes_modified,
             page_bytes: self.page_bytes,
             log_bytes: store.log_bytes,

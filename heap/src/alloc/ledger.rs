@@ -33,6 +33,8 @@ pub struct FrameDelta {
     pub allocated: Option<SlotMask>,
     /// The slots to copy: allocated, and written or newly allocated.
     pub dirty: SlotMask,
+    /// The slots to copy of which it is not known whether they were written. They were allocated at the last cut.
+    pub suspects: SlotMask,
     /// How many more slots are allocated than at the last cut.
     pub live_change: i64,
 }
@@ -102,8 +104,9 @@ impl Ledger {
         self.changed.insert(frame);
     }
 
-    /// Takes what is to be recorded about `frame`, given the slots `taken` from the zone, and moves the frame's state to this cut.
-    pub fn settle(&mut self, frame: FrameIndex, taken: &[u64]) -> FrameDelta {
+    /// Takes what is to be recorded about `frame`, given the slots `taken` from the zone, and moves the frame's state to this cut. Those in `suspects` may be marked
+    /// without having been written.
+    pub fn settle(&mut self, frame: FrameIndex, taken: &[u64], suspects: &SlotMask) -> FrameDelta {
         let range = frame.index() * self.words..(frame.index() + 1) * self.words;
         let cached = SlotMask::from_words(&self.cached[range.clone()]);
         let before = SlotMask::from_words(&self.cut[range.clone()]);
@@ -112,9 +115,11 @@ impl Ledger {
         self.cut[range.clone()].copy_from_slice(&allocated.words()[..self.words]);
         self.dirty[range].fill(0);
         let tell = allocated != before || self.owed.contains(frame);
+        let suspects = written.and(suspects).and(&before).and(&allocated);
         FrameDelta {
             allocated: tell.then_some(allocated),
-            dirty: written.or(&allocated.minus(&before)).and(&allocated),
+            dirty: written.or(&allocated.minus(&before)).and(&allocated).minus(&suspects),
+            suspects,
             live_change: i64::from(allocated.count()) - i64::from(before.count()),
         }
     }
@@ -152,10 +157,21 @@ mod tests {
     fn a_new_slot_is_copied_even_if_nobody_saw_it_written() {
         let mut ledger = Ledger::new(SlotLayout::new(64).unwrap());
         ledger.grow(2);
-        let delta = ledger.settle(FrameIndex(1), &mask(&[3, 9]).words()[..1]);
-        assert_eq!(delta, FrameDelta { allocated: Some(mask(&[3, 9])), dirty: mask(&[3, 9]), live_change: 2 });
-        let again = ledger.settle(FrameIndex(1), &mask(&[3, 9]).words()[..1]);
-        assert_eq!(again, FrameDelta { allocated: None, dirty: SlotMask::EMPTY, live_change: 0 });
+        let delta = ledger.settle(FrameIndex(1), &mask(&[3, 9]).words()[..1], &SlotMask::EMPTY);
+        assert_eq!(
+            delta,
+            FrameDelta {
+                allocated: Some(mask(&[3, 9])),
+                dirty: mask(&[3, 9]),
+                suspects: SlotMask::EMPTY,
+                live_change: 2
+            }
+        );
+        let again = ledger.settle(FrameIndex(1), &mask(&[3, 9]).words()[..1], &SlotMask::EMPTY);
+        assert_eq!(
+            again,
+            FrameDelta { allocated: None, dirty: SlotMask::EMPTY, suspects: SlotMask::EMPTY, live_change: 0 }
+        );
     }
 
     #[test]
@@ -168,11 +184,11 @@ mod tests {
         ledger.mark_dirty(frame, SlotIndex(5));
         let taken = mask(&[5, 200]);
         assert_eq!(
-            ledger.settle(frame, taken.words()),
-            FrameDelta { allocated: Some(mask(&[5])), dirty: mask(&[5]), live_change: 1 }
+            ledger.settle(frame, taken.words(), &SlotMask::EMPTY),
+            FrameDelta { allocated: Some(mask(&[5])), dirty: mask(&[5]), suspects: SlotMask::EMPTY, live_change: 1 }
         );
         ledger.set_cached(frame, SlotIndex(200), false);
-        assert_eq!(ledger.settle(frame, taken.words()).dirty, mask(&[200]));
+        assert_eq!(ledger.settle(frame, taken.words(), &SlotMask::EMPTY).dirty, mask(&[200]));
     }
 
     #[test]
@@ -180,10 +196,13 @@ mod tests {
         let mut ledger = Ledger::new(SlotLayout::new(2048).unwrap());
         ledger.grow(1);
         let taken = mask(&[1]);
-        ledger.settle(FrameIndex(0), &taken.words()[..1]);
+        ledger.settle(FrameIndex(0), &taken.words()[..1], &SlotMask::EMPTY);
         ledger.owed.insert(FrameIndex(0));
         ledger.mark_all_dirty(FrameIndex(0), &taken);
-        let delta = ledger.settle(FrameIndex(0), &taken.words()[..1]);
-        assert_eq!(delta, FrameDelta { allocated: Some(taken), dirty: taken, live_change: 0 });
+        let delta = ledger.settle(FrameIndex(0), &taken.words()[..1], &SlotMask::EMPTY);
+        assert_eq!(
+            delta,
+            FrameDelta { allocated: Some(taken), dirty: taken, suspects: SlotMask::EMPTY, live_change: 0 }
+        );
     }
 }

@@ -5,6 +5,8 @@
 //!   was written since it was last recorded (the tracker reports it), and every one that is newly allocated (the ledger knows it).
 //! - C2. What was harvested is recorded or owed: dirty bits stay in the ledger until a record takes them, and a record that failed puts them back.
 //! - C3. The order in a record is that of zone table and frame, whatever the threads did: the same operations give the same bytes.
+//! - C4. A slot that is recorded as a suspect was allocated at the last cut, and nothing before it in the same record is about it: the writer compares it with the image as it was
+//!   before the record.
 
 use super::roots::RootTable;
 use super::threads::{Stopped, Threads};
@@ -12,7 +14,9 @@ use super::ticket::{CutReport, Pending};
 use crate::alloc::{Allocator, CLASSES, Cache, Class, FrameDelta, RunChange, RunZone, Seat, SlotZone};
 use crate::arena::{locate, page_address};
 use crate::base::sync::{Mutex, lock};
-use crate::base::{Epoch, Error, ErrorKind, FrameIndex, PAGE, Result, SlotIndex, SlotMask, ZONE_SHIFT, ZoneKind};
+use crate::base::{
+    BLOCK_FRAMES, Epoch, Error, ErrorKind, FrameIndex, PAGE, Result, SlotIndex, SlotMask, ZONE_SHIFT, ZoneKind,
+};
 use crate::durable::{Addressing, Catalog, Item, Record, RecordBuilder};
 use crate::sys;
 use std::ops::Range;
@@ -311,10 +315,10 @@ fn scan(allocator: &Allocator, seats: &[Seat]) -> Result<()> {
 /// Frames whose slots are on their way to the cache while the frames before them are copied.
 const PREFETCH_FRAMES: usize = 16;
 
-fn settle(zone: &mut SlotZone, frame: FrameIndex) -> FrameDelta {
+fn settle(zone: &mut SlotZone, frame: FrameIndex, suspects: &SlotMask) -> FrameDelta {
     let taken = SlotMask::from_words(zone.taken_words(frame));
     let words = zone.layout().mask_words();
-    zone.ledger.settle(frame, &taken.words()[..words])
+    zone.ledger.settle(frame, &taken.words()[..words], suspects)
 }
 
 fn prefetch(zone: &SlotZone, frame: FrameIndex, slots: &SlotMask) {
@@ -333,11 +337,18 @@ struct Cut {
 
 impl Cut {
     fn record_slots(&mut self, zone: &mut SlotZone, how: Addressing) {
+        // Only in the first pass: what a suspect is compared with is older than what the first pass has recorded.
+        let compared = self.report.passes == 0;
+        let (mut block, mut suspects) = (u32::MAX, SlotMask::EMPTY);
         for frames in zone.ledger.frames_to_settle().chunks(PREFETCH_FRAMES) {
             let mut deltas = [const { None }; PREFETCH_FRAMES];
             for (frame, delta) in frames.iter().zip(&mut deltas) {
-                let settled = settle(zone, *frame);
-                prefetch(zone, *frame, &settled.dirty);
+                if compared && frame.0 / BLOCK_FRAMES != block {
+                    block = frame.0 / BLOCK_FRAMES;
+                    suspects = zone.ladder.suspects(block);
+                }
+                let settled = settle(zone, *frame, &suspects);
+                prefetch(zone, *frame, &settled.dirty.or(&settled.suspects));
                 *delta = Some(settled);
             }
             for (frame, delta) in frames.iter().zip(deltas.into_iter().flatten()) {
@@ -345,15 +356,14 @@ impl Cut {
             }
         }
         zone.ledger.close_epoch();
+        zone.ladder.clear_suspects();
     }
 
     fn record_frame(&mut self, zone: &SlotZone, how: Addressing, frame: FrameIndex, delta: &FrameDelta) {
-        if delta.allocated.is_none() && delta.dirty.is_empty() {
-            return;
-        }
         let layout = zone.layout();
-        let slots = u64::from(delta.dirty.count());
+        let slots = u64::from(delta.dirty.count() + delta.suspects.count());
         self.report.objects_modified += slots;
+        self.report.suspects += u64::from(delta.suspects.count());
         self.report.bytes_modified += slots * layout.slot_bytes() as u64;
         self.report.page_bytes += if slots > 0 { PAGE as u64 } else { 0 };
         self.slots.objects = self.slots.objects.strict_add_signed(delta.live_change);
@@ -365,8 +375,11 @@ impl Cut {
         unsafe {
             if how == Addressing::Dense && slots > 0 {
                 self.builder.whole_frame(zone.index, layout, frame, allocated, bytes);
-            } else {
+            } else if allocated.is_some() || !delta.dirty.is_empty() {
                 self.builder.frame(zone.index, layout, frame, allocated, &delta.dirty, bytes);
+            }
+            if !delta.suspects.is_empty() {
+                self.builder.suspects(zone.index, layout, frame, &delta.suspects, bytes);
             }
         }
     }

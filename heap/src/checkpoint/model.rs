@@ -157,7 +157,13 @@ struct Image {
 }
 
 impl Image {
-    fn apply(&mut self, record: &Record) {
+    /// Applies `record` without those of its suspects that are here already.
+    fn apply(&mut self, record: &mut Record) {
+        record.sift(Vec::new(), |zone, layout, frame, slots, bytes| {
+            let before = self.page(zone, frame);
+            let place = |slot| layout.byte_of(slot)..layout.byte_of(slot) + layout.slot_bytes();
+            slots.iter().filter(|slot| before[place(*slot)] != bytes[place(*slot)]).collect()
+        });
         for item in record.items() {
             let item = item.unwrap();
             self.catalog.apply(&item).unwrap_or_else(|why| panic!("{why}: {item:?}"));
@@ -347,7 +353,7 @@ impl World {
         if !matches!(fate, Fate::Lost) || self.lost.len() == RECORDS_IN_FLIGHT {
             self.cuts.owe(&std::mem::take(&mut self.lost), allocator, roots);
         }
-        let Fuses { harvest, track, arm, refine } = &*self.fuses;
+        let Fuses { harvest, track, arm, refine, .. } = &*self.fuses;
         match fate {
             Fate::Failed(harvests) => harvest.set(harvests),
             Fate::Hampered(calls) => [track, arm, refine].iter().for_each(|fuse| fuse.set(calls)),
@@ -358,9 +364,9 @@ impl World {
         match cut {
             Ok((_, builder)) => {
                 prop_assert_eq!(self.cuts.live().objects, self.live.len() as u64, "live objects");
-                let record = builder.finish();
+                let mut record = builder.finish();
                 match fate {
-                    Fate::Durable | Fate::Hampered(_) => self.image.apply(&record),
+                    Fate::Durable | Fate::Hampered(_) => self.image.apply(&mut record),
                     Fate::Lost | Fate::Failed(_) => self.lost.push(record),
                 }
             }
@@ -536,7 +542,7 @@ fn records_of_a_heap_that_is_written_all_the_while_are_of_one_instant() {
         let mut cut_and_compare = || {
             let Shared { allocator, threads, roots } = &*world.shared;
             let (report, builder) = world.cuts.cut(allocator, threads, roots, Vec::new()).unwrap();
-            world.image.apply(&builder.finish());
+            world.image.apply(&mut builder.finish());
             let value = |addr: u64| {
                 let page = FrameIndex(((dense_address(addr) & ((1 << ZONE_SHIFT) - 1)) >> PAGE_SHIFT) as u32);
                 let bytes = &world.image.page(ZoneIndex(0), page)[addr as usize % PAGE..][..8];
@@ -556,4 +562,45 @@ fn records_of_a_heap_that_is_written_all_the_while_are_of_one_instant() {
         world.cut(Fate::Durable).unwrap();
         println!("{policy}: 300 cuts, {again} of them made twice");
     }
+}
+
+/// What the first pass of a cut has recorded is newer than the image: a slot that is what it is in the image again when the cut is made a second time must be recorded, too.
+#[test]
+fn what_was_written_back_between_two_passes_is_recorded() {
+    if !is_there(TrackerKind::Async) {
+        return;
+    }
+    let mut world = World::new(TrackerKind::Async, (Mapping::Huge, PolicyKind::Coarse));
+    let block = |fill| Op::Alloc { count: BLOCK_OBJECTS, bytes: BLOCK_OBJECT_BYTES, fill };
+    // A page run is harvested while the world is stopped, which is how the test knows that it was.
+    let run = Op::Alloc { count: 1, bytes: 2 * PAGE, fill: None };
+    [run, block(Some(1)), Op::Idle(3)].into_iter().for_each(|op| world.step(op).unwrap());
+    // New slots, whose lane-block is cold once the first pass has recorded it, and another one, which is written to as well so that there is a second pass.
+    let before = world.live.clone();
+    world.step(Op::Alloc { count: 2000, bytes: BLOCK_OBJECT_BYTES, fill: Some(7) }).unwrap();
+    let new: Vec<u64> = world.live.difference(&before).copied().collect();
+    let old = *before.range(..=(new[0] | ((1 << ZONE_SHIFT) - 1))).next_back().unwrap();
+    let (shared, mut was_stopped, mut written) = (world.shared.clone(), false, false);
+    *world.fuses.meanwhile.lock().unwrap() = Some(Box::new(move || {
+        if shared.threads.is_stopped() {
+            was_stopped = true;
+            return;
+        }
+        let write = was_stopped && !std::mem::replace(&mut written, was_stopped);
+        shared.enter(|_, _| {
+            if write {
+                // SAFETY: the objects are live, and this thread alone knows them. The new ones become what free slots are in the image.
+                unsafe {
+                    sys::ptr(old).write(2);
+                    new.iter().for_each(|new| sys::ptr(*new).write_bytes(0, BLOCK_OBJECT_BYTES));
+                }
+            }
+        });
+    }));
+    let Shared { allocator, threads, roots } = &*world.shared;
+    let (report, builder) = world.cuts.cut(allocator, threads, roots, Vec::new()).unwrap();
+    *world.fuses.meanwhile.lock().unwrap() = None;
+    assert_eq!(report.passes, 2);
+    world.image.apply(&mut builder.finish());
+    world.compare().unwrap();
 }

@@ -122,6 +122,12 @@ impl Threads {
         lock(&self.members).still()
     }
 
+    /// Whether the world is stopped.
+    #[cfg(test)]
+    pub fn is_stopped(&self) -> bool {
+        self.members.try_lock().is_err()
+    }
+
     #[inline]
     fn mine(&self) -> &Member {
         let (serial, member) = LAST.get();

@@ -51,11 +51,14 @@ pub struct Ticket {
 pub struct CutReport {
     /// The number of the checkpoint. If nothing was modified, that of the last one.
     pub epoch: u64,
-    /// Objects copied because they were written or are new. For objects in page runs, pages.
+    /// Objects copied because they were written or are new, or may have been written (`suspects`). For objects in page runs, pages.
     pub objects_modified: u64,
-    /// Bytes of these objects.
+    /// Those of them that were copied because one of their neighbours woke a cold lane-block (ARCHITECTURE.md, "The granularity ladder"). They are compared with the image in the
+    /// background, and written only if they have changed.
+    pub suspects: u64,
+    /// Bytes of all objects copied.
     pub bytes_modified: u64,
-    /// Bytes of the record, without its header. 0 if nothing was modified, and nothing is written then.
+    /// Bytes of the record, without its header, before suspects that have not changed are left out. 0 if nothing was modified, and nothing is written then.
     pub record_bytes: u64,
     /// What a page-granular checkpoint would have copied: every page with a modified object, whole.
     pub page_bytes: u64,

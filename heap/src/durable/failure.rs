@@ -5,6 +5,7 @@
 //!    pages clean, so that the next sync succeeds without having written them. Only reopening, which reads everything
 //!    back and rewrites what it relies on, ends that state.
 
+use super::folded::Sifted;
 use super::storage::StorageFile;
 use crate::base::sync::{AtomicU64, Ordering};
 use crate::base::{Error, Result};
@@ -44,6 +45,8 @@ pub struct Counters {
     pub superblock_bytes: AtomicU64,
     pub syncs: AtomicU64,
     pub folds: AtomicU64,
+    pub suspects: AtomicU64,
+    pub unchanged: AtomicU64,
 }
 
 impl Counters {
@@ -52,6 +55,12 @@ impl Counters {
         file.write_at(offset, bytes)?;
         counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Counts what sifting a record found.
+    pub fn note_sifted(&self, sifted: Sifted) {
+        self.suspects.fetch_add(sifted.suspects, Ordering::Relaxed);
+        self.unchanged.fetch_add(sifted.unchanged, Ordering::Relaxed);
     }
 
     /// Syncs; a failure poisons.

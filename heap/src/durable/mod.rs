@@ -11,7 +11,7 @@
 //!        lock           held while the heap is open                              sys/lock.rs
 //!
 //!   store.rs    when to append, change segments, wait                recover.rs   opening   create.rs  creating
-//!   folder.rs   running folds in the background
+//!   folder.rs   running folds in the background       folded.rs  leaving out what is in the image already
 //!   record.rs   what a checkpoint makes durable, encoding  items.rs  decoding     overlay.rs  records by place
 //!   format.rs   sizes, magics, headers   bytes.rs  integers          failure.rs   what may be tried again
 //!   storage.rs  files, as a trait        mem.rs    its twin in memory
@@ -34,6 +34,7 @@ mod catalog;
 mod create;
 mod failure;
 mod fold;
+mod folded;
 mod folder;
 mod format;
 mod image;

@@ -18,6 +18,8 @@
 //!
 //! 1. The builder allocates nothing but its buffer, which the caller recycles from record to record.
 //! 2. The first bytes of the buffer are kept free for the record's header, so that appending is one `pwrite`.
+//! 3. *Suspects*, slots that may not have changed at all, are items like others, and the record holds them until [`Record::sift`] has left out those that had not.
+//!    A run of them stands by itself: it names its zone, and so does what follows it. So it can be cut out.
 //!
 //! Must not: know files, epochs or checksums. Decoding is `items.rs`.
 
@@ -25,6 +27,7 @@ use super::bytes::{put_string, put_varint};
 use super::format::RecordHeader;
 use super::items::{Item, Items};
 use crate::base::{Error, ErrorKind, FrameIndex, PAGE, Result, SlotLayout, SlotMask, ZoneIndex, ZoneKind, ZoneNumber};
+use std::ops::Range;
 
 pub(super) const OP_ZONE: u8 = 0x01;
 pub(super) const OP_ROOTS: u8 = 0x02;
@@ -76,6 +79,10 @@ enum Current {
 pub struct RecordBuilder {
     buffer: Vec<u8>,
     current: Current,
+    /// Runs of suspects, as bytes of `buffer`.
+    suspects: Vec<Range<usize>>,
+    /// What `current` is within the last of them.
+    current_suspect: Current,
 }
 
 impl RecordBuilder {
@@ -83,7 +90,7 @@ impl RecordBuilder {
     pub fn new(mut buffer: Vec<u8>) -> Self {
         buffer.clear();
         buffer.resize(RecordHeader::BYTES, 0);
-        Self { buffer, current: Current::None }
+        Self { buffer, current: Current::None, suspects: Vec::new(), current_suspect: Current::None }
     }
 
     /// A zone was created. Zones are numbered in order of creation, without gaps.
@@ -155,6 +162,32 @@ impl RecordBuilder {
         }
     }
 
+    /// Slots `dirty` of `frame` may have changed: see [`Record::sift`]. All of them were allocated at the last checkpoint, and nothing before this in the record is about them: they
+    /// are compared with what was there before the record.
+    ///
+    /// # Safety
+    /// As for [`frame`](Self::frame).
+    #[inline]
+    pub unsafe fn suspects(
+        &mut self,
+        zone: ZoneIndex,
+        layout: SlotLayout,
+        frame: FrameIndex,
+        dirty: &SlotMask,
+        bytes: *const u8,
+    ) {
+        let start = self.buffer.len();
+        if self.suspects.last().is_none_or(|run| run.end != start) {
+            self.suspects.push(start..start);
+            self.current_suspect = Current::None;
+        }
+        self.current = self.current_suspect;
+        // SAFETY: passed on.
+        unsafe { self.frame(zone, layout, frame, None, dirty, bytes) };
+        self.current_suspect = std::mem::replace(&mut self.current, Current::None);
+        self.suspects.last_mut().expect("there is one since just now").end = self.buffer.len();
+    }
+
     /// Like [`frame`](Self::frame), for heaps that track pages: all bytes of the frame may have changed.
     ///
     /// # Safety
@@ -211,7 +244,7 @@ impl RecordBuilder {
 
     /// The finished record.
     pub fn finish(self) -> Record {
-        Record { payload_len: self.len(), buffer: self.buffer }
+        Record { payload_len: self.len(), buffer: self.buffer, suspects: self.suspects }
     }
 
     #[inline]
@@ -291,6 +324,7 @@ pub(super) fn put_roots(out: &mut Vec<u8>, roots: &[RootEntry]) {
 pub struct Record {
     buffer: Vec<u8>,
     payload_len: usize,
+    suspects: Vec<Range<usize>>,
 }
 
 impl Record {
@@ -300,6 +334,47 @@ impl Record {
             Ok((_, item)) => Ok(item),
             Err((at, why)) => Err(Error::new(ErrorKind::Corrupt, format!("record: payload offset {at:#x}: {why}"))),
         })
+    }
+
+    /// Whether it has suspects that were not sifted yet.
+    pub fn has_suspects(&self) -> bool {
+        !self.suspects.is_empty()
+    }
+
+    /// Leaves out what `changed` does not return of the suspects that it is called with: zone, layout, frame, slots, and the frame's bytes as far as they are those of
+    /// these slots. Encodes into `spare`, and returns the buffer that is not needed any more. Those that are left are no suspects from then on.
+    pub fn sift(
+        &mut self,
+        spare: Vec<u8>,
+        mut changed: impl FnMut(ZoneIndex, SlotLayout, FrameIndex, &SlotMask, &[u8; PAGE]) -> SlotMask,
+    ) -> Vec<u8> {
+        if self.suspects.is_empty() {
+            return spare;
+        }
+        let mut out = RecordBuilder::new(spare);
+        let mut at = RecordHeader::BYTES;
+        let mut page = [0; PAGE];
+        for run in std::mem::take(&mut self.suspects) {
+            out.buffer.extend_from_slice(&self.buffer[at..run.start]);
+            out.current = Current::None;
+            at = run.end;
+            for item in Items::new(&self.buffer[run]) {
+                let Ok((_, Item::Frame { zone, layout, frame, dirty, bytes, .. })) = item else {
+                    unreachable!("a run of suspects holds frames, as `suspects` wrote them: {item:?}")
+                };
+                for (slot, bytes) in dirty.iter().zip(bytes.chunks_exact(layout.slot_bytes())) {
+                    page[layout.byte_of(slot)..][..bytes.len()].copy_from_slice(bytes);
+                }
+                let changed = changed(zone, layout, frame, &dirty, &page).and(&dirty);
+                if !changed.is_empty() {
+                    // SAFETY: `page` has PAGE bytes and is borrowed; the slots are some of those that were decoded, and so within the layout.
+                    unsafe { out.frame(zone, layout, frame, None, &changed, page.as_ptr()) };
+                }
+            }
+        }
+        out.buffer.extend_from_slice(&self.buffer[at..RecordHeader::BYTES + self.payload_len]);
+        self.payload_len = out.len();
+        std::mem::replace(&mut self.buffer, out.buffer)
     }
 
     /// Bytes of the payload.

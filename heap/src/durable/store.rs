@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use super::create::{build, check_options};
 use super::failure::Failure;
+use super::folded::Folded;
 use super::folder::Shared;
 use super::format::names;
 use super::image::Sink;
@@ -65,6 +66,10 @@ pub struct StoreStats {
     pub syncs: u64,
     /// Segments folded.
     pub folds: u64,
+    /// Slots that might have changed, and were compared with the image.
+    pub suspects: u64,
+    /// Those of them that had not changed, and were not written.
+    pub unchanged: u64,
 }
 
 /// Reads what a store has written, from any thread.
@@ -82,6 +87,8 @@ impl StoreMeter {
             superblock_bytes: counters.superblock_bytes.load(Ordering::Relaxed),
             syncs: counters.syncs.load(Ordering::Relaxed),
             folds: counters.folds.load(Ordering::Relaxed),
+            suspects: counters.suspects.load(Ordering::Relaxed),
+            unchanged: counters.unchanged.load(Ordering::Relaxed),
         }
     }
 }
@@ -90,6 +97,7 @@ impl StoreMeter {
 pub struct LogStore {
     shared: Arc<Shared>,
     log: Log,
+    folded: Folded,
     /// Until it is loaded.
     recovery: Option<Box<Recovery>>,
     fold_thread: Option<std::thread::JoinHandle<()>>,
@@ -141,6 +149,7 @@ impl LogStore {
             Self {
                 shared,
                 log,
+                folded: Folded::recover(&recovery.segments)?,
                 recovery: Some(Box::new(recovery)),
                 fold_thread: None,
                 background: !cfg!(any(miri, strewn_twin)),
@@ -176,7 +185,8 @@ impl LogStore {
         if clean { Ok(()) } else { self.log.rewrite_end(recovery.active(), &self.shared.counters) }
     }
 
-    /// Makes `record` durable as `epoch`, which must be later than the last one. Returns once it is.
+    /// Makes `record` durable as `epoch`, which must be later than the last one. Returns once it is. Of its suspects, only what differs from the image is
+    /// written; they are sifted even if that fails.
     ///
     /// # Errors
     /// `StorageFull` and the like: nothing was committed; the same or another record may be appended again.
@@ -193,8 +203,13 @@ impl LogStore {
         debug_assert!(record.items().all(|item| item.is_ok()), "the builder makes sound records");
         self.shared.check_poison(&lock(&self.shared.state))?;
         self.make_room()?;
+        if record.has_suspects() {
+            let sifted = self.folded.sift(&*self.shared.storage, record);
+            self.shared.counters.note_sifted(sifted);
+        }
         let appended = self.log.append(epoch, record, &self.shared.counters);
         let log_bytes = appended.map_err(|failure| self.shared.note(failure))?;
+        self.folded.note(record);
         Ok(Appended { log_bytes })
     }
 
@@ -260,6 +275,7 @@ impl LogStore {
         let mut state = lock(&self.shared.state);
         debug_assert!(state.sealed.is_none() && state.superblock.log_generation == sealed.generation);
         state.sealed = Some(sealed);
+        self.folded.rotate();
         Ok(())
     }
 

@@ -18,7 +18,8 @@ use super::shadow::{Look, Shadows, View};
 use super::{LadderStats, State};
 use crate::arena::lane_range;
 use crate::base::{
-    BLOCK_FRAMES, FrameIndex, LaneBlock, LaneBlockSet, LaneIndex, PAGE_SHIFT, Result, SlotIndex, SlotLayout, ZoneNumber,
+    BLOCK_FRAMES, FrameIndex, LaneBlock, LaneBlockSet, LaneIndex, PAGE_SHIFT, Result, SlotIndex, SlotLayout, SlotMask,
+    ZoneNumber,
 };
 use crate::sys::ZoneMapping;
 use crate::track::WriteTracker;
@@ -47,6 +48,8 @@ pub struct Ladder {
     unarmed: LaneBlockSet,
     /// Cold ones that were written to, as far as this cut has found out.
     woken: LaneBlockSet,
+    /// Those all of whose slots were marked for that since the last record: some were written, and nobody knows which.
+    suspects: LaneBlockSet,
     /// Slots of sparse lane-blocks that were written, as far as this cut has found out.
     written: Vec<u16>,
     /// Hot ones that the tracker could not be told of.
@@ -88,6 +91,7 @@ impl Ladder {
             born: LaneBlockSet::default(),
             unarmed: LaneBlockSet::default(),
             woken: LaneBlockSet::default(),
+            suspects: LaneBlockSet::default(),
             written: Vec::new(),
             untracked: LaneBlockSet::default(),
             vouched: LaneBlockSet::default(),
@@ -168,9 +172,33 @@ impl Ladder {
         }
     }
 
+    /// The slots of the frames of `block` that are marked as written because their lane-block woke.
+    pub fn suspects(&self, block: u32) -> SlotMask {
+        let all = (0..self.layout.slots()).map(SlotIndex);
+        if self.suspects.len() == 0 {
+            return SlotMask::EMPTY;
+        }
+        all.filter(|slot| self.suspects.contains(LaneBlock::new(*slot, block))).collect()
+    }
+
+    /// What was marked has been recorded.
+    pub fn clear_suspects(&mut self) {
+        self.suspects.clear();
+    }
+
     /// Bytes of memory that the ladder takes.
     pub fn memory_bytes(&self) -> usize {
-        let sets = [&self.young, &self.hot, &self.sparse, &self.born, &self.unarmed, &self.woken, &self.untracked];
+        let sets = [
+            &self.young,
+            &self.hot,
+            &self.sparse,
+            &self.born,
+            &self.unarmed,
+            &self.woken,
+            &self.suspects,
+            &self.untracked,
+            &self.vouched,
+        ];
         let sets = sets.map(|set| set.memory_bytes()).iter().sum::<usize>();
         sets + self.huge.capacity()
             + self.written.capacity() * 2
@@ -295,6 +323,7 @@ impl Ladder {
                 self.woken.insert(here);
                 // One that has a shadow is compared with it at the cut.
                 if !self.shadows.has(here) {
+                    self.suspects.insert(here);
                     mark(slot, here.frames());
                 }
             }

@@ -3,8 +3,8 @@
 use super::{TrackerKind, WriteTracker};
 use crate::base::{Error, ErrorKind, PAGE, Result};
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// A fuse that does not blow, however many calls a test makes.
 pub const NEVER: u32 = u32::MAX;
@@ -44,6 +44,8 @@ pub struct Fuses {
     pub track: Fuse,
     pub arm: Fuse,
     pub refine: Fuse,
+    /// What is done before each harvest, as if by another thread.
+    pub meanwhile: Mutex<Option<Box<dyn FnMut() + Send>>>,
 }
 
 /// A tracker whose calls fail when their fuse has blown. All but `track` fail half way, with the first half of the range done.
@@ -79,6 +81,9 @@ impl WriteTracker for Failing {
         self.inner.tracks_huge_pages()
     }
     fn harvest(&self, range: Range<u64>, sink: &mut dyn FnMut(Range<u64>)) -> Result<()> {
+        if let Some(meanwhile) = &mut *self.fuses.meanwhile.lock().unwrap() {
+            meanwhile();
+        }
         if self.fuses.harvest.holds() {
             return self.inner.harvest(range, sink);
         }

@@ -9,3 +9,4 @@ mod model;
 mod os;
 mod records;
 mod steady;
+mod suspects;

@@ -1,6 +1,6 @@
 //! The model: what a heap must hold after each epoch; and random changes to it, as a record and as itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -80,11 +80,14 @@ impl Model {
         if self.zones.is_empty() || self.zones.len() < 5 && coins.below(6) == 0 {
             self.add_zone(coins, &mut builder);
         }
+        let mut touched = BTreeSet::new();
         for _ in 0..coins.below(6) {
             let index = coins.below(self.zones.len() as u64) as usize;
             let zone = &mut self.zones[index];
             match zone.kind {
-                ZoneKind::Slots(layout) => zone.change_frame(ZoneIndex(index as u16), layout, coins, &mut builder),
+                ZoneKind::Slots(layout) => {
+                    zone.change_frame(ZoneIndex(index as u16), layout, coins, &mut builder, &mut touched);
+                }
                 ZoneKind::Runs => zone.change_runs(ZoneIndex(index as u16), coins, &mut builder),
             }
         }
@@ -110,7 +113,14 @@ impl Model {
 }
 
 impl ModelZone {
-    fn change_frame(&mut self, zone: ZoneIndex, layout: SlotLayout, coins: &mut Coins, builder: &mut RecordBuilder) {
+    fn change_frame(
+        &mut self,
+        zone: ZoneIndex,
+        layout: SlotLayout,
+        coins: &mut Coins,
+        builder: &mut RecordBuilder,
+        touched_before: &mut BTreeSet<(ZoneIndex, u32)>,
+    ) {
         let frame = coins.below(20) as u32 * if coins.below(4) == 0 { 11 } else { 1 };
         let (old, mut bytes) = self.frames.remove(&frame).unwrap_or((SlotMask::EMPTY, vec![0; PAGE]));
         let all = SlotMask::first(layout.slots());
@@ -131,7 +141,11 @@ impl ModelZone {
             return;
         }
         let whole = coins.below(8) == 0;
-        let touched = if whole { all } else { dirty };
+        // Slots that may have changed, and those of them that have.
+        let first = touched_before.insert((zone, frame));
+        let suspects = if whole || !first { SlotMask::EMPTY } else { old.and(&new).minus(&dirty).and(&some(coins)) };
+        let changed = suspects.and(&some(coins));
+        let touched = if whole { all } else { dirty.or(&changed) };
         for slot in touched.iter() {
             bytes[layout.byte_of(slot)..][..layout.slot_bytes()].fill(coins.next() as u8);
         }
@@ -139,8 +153,11 @@ impl ModelZone {
         unsafe {
             if whole {
                 builder.whole_frame(zone, layout, FrameIndex(frame), allocated, bytes.as_ptr());
-            } else {
+            } else if allocated.is_some() || !dirty.is_empty() {
                 builder.frame(zone, layout, FrameIndex(frame), allocated, &dirty, bytes.as_ptr());
+            }
+            if !suspects.is_empty() {
+                builder.suspects(zone, layout, FrameIndex(frame), &suspects, bytes.as_ptr());
             }
         }
         if !new.is_empty() {

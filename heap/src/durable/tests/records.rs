@@ -22,7 +22,8 @@ proptest! {
     #[test]
     fn frames_round_trip(
         slot_bytes in (1u16..=128).prop_map(|n| n * 16),
-        frames in prop::collection::vec((0..ZONE_FRAMES, any::<[u64; 4]>(), prop::option::of(any::<[u64; 4]>()), 0..4u8), 1..20),
+        frames in prop::collection::vec((0..ZONE_FRAMES, any::<[u64; 4]>(), prop::option::of(any::<[u64; 4]>()), 0..6u8), 1..20),
+        kept in any::<[u64; 4]>(),
     ) {
         let layout = layout(slot_bytes);
         let all = SlotMask::first(layout.slots());
@@ -33,27 +34,51 @@ proptest! {
             let sparse = SlotMask::from_words(&dirty).and(&SlotMask::from_words(&[dirty[1], dirty[2], dirty[3], dirty[0]]));
             let whole = kind == 3;
             let dirty = match kind { 0 => SlotMask::from_words(&dirty), 1 => sparse.and(&SlotMask::first(9)), _ => all }.and(&all);
-            let allocated = allocated.map(|mask| SlotMask::from_words(&mask).and(&all));
+            let suspects = kind >= 4;
+            let allocated = allocated.filter(|_| !suspects).map(|mask| SlotMask::from_words(&mask).and(&all));
             let frame = FrameIndex(frame);
             // SAFETY: `page` has PAGE bytes and is not written.
             unsafe {
-                if whole {
+                if suspects {
+                    builder.suspects(ZoneIndex(3), layout, frame, &dirty, page.as_ptr());
+                } else if whole {
                     builder.whole_frame(ZoneIndex(3), layout, frame, allocated.as_ref(), page.as_ptr());
                 } else {
                     builder.frame(ZoneIndex(3), layout, frame, allocated.as_ref(), &dirty, page.as_ptr());
                 }
             }
-            let slots = || dirty.iter().flat_map(|s| page[layout.byte_of(s)..][..layout.slot_bytes()].to_vec()).collect();
-            expected.push((frame, allocated, dirty, whole, if whole { page.clone() } else { slots() }));
+            expected.push((frame, allocated, dirty, whole, suspects));
         }
-        let record = builder.finish();
-        let mut expected = expected.iter();
-        for item in record.items() {
-            let item = item.unwrap();
-            let (frame, allocated, dirty, whole, bytes) = expected.next().unwrap().clone();
-            prop_assert_eq!(item, Item::Frame { zone: ZoneIndex(3), layout, frame, allocated, dirty, whole, bytes: &bytes });
-        }
-        prop_assert!(expected.next().is_none());
+        let mut record = builder.finish();
+        let check = |record: &Record, expected: &[(FrameIndex, Option<SlotMask>, SlotMask, bool, bool)]| {
+            let mut items = record.items();
+            for &(frame, allocated, dirty, whole, _) in expected {
+                let slots = || dirty.iter().flat_map(|s| page[layout.byte_of(s)..][..layout.slot_bytes()].to_vec()).collect();
+                let bytes = if whole { page.clone() } else { slots() };
+                let item = Item::Frame { zone: ZoneIndex(3), layout, frame, allocated, dirty, whole, bytes: &bytes };
+                prop_assert_eq!(items.next().map(|item| item.unwrap()), Some(item));
+            }
+            prop_assert!(items.next().is_none());
+            Ok(())
+        };
+        check(&record, &expected)?;
+        prop_assert_eq!(record.has_suspects(), expected.iter().any(|frame| frame.4));
+        // Sifted, it is as if only what is kept had been added.
+        let kept = SlotMask::from_words(&kept);
+        let mut asked = expected.iter().filter(|frame| frame.4);
+        record.sift(vec![2; 5], |zone, of, frame, slots, bytes| {
+            let (expected, _, dirty, ..) = asked.next().unwrap();
+            assert_eq!((zone, of, frame, slots), (ZoneIndex(3), layout, *expected, dirty));
+            slots.iter().for_each(|slot| {
+                let place = layout.byte_of(slot)..layout.byte_of(slot) + layout.slot_bytes();
+                assert_eq!(bytes[place.clone()], page[place]);
+            });
+            kept
+        });
+        prop_assert!(asked.next().is_none() && !record.has_suspects());
+        expected.iter_mut().filter(|frame| frame.4).for_each(|frame| frame.2 = frame.2.and(&kept));
+        expected.retain(|frame| !frame.4 || !frame.2.is_empty());
+        check(&record, &expected)?;
     }
 
     #[test]

@@ -105,13 +105,13 @@ impl Lab {
             Op::Starve(starved) => self.ladder.starve(starved),
             Op::Cut => _ = self.cut(),
             Op::Fails { harvests, tracks, arms } => {
-                let Fuses { harvest, track, arm, refine } = &*self.fuses;
+                let Fuses { harvest, track, arm, refine, .. } = &*self.fuses;
                 for (fuse, calls) in [(harvest, harvests), (track, tracks), (arm, arms), (refine, arms)] {
                     fuse.set(calls);
                 }
                 let cut = self.try_cut();
                 assert!(cut.is_ok() || harvests != NEVER);
-                let Fuses { harvest, track, arm, refine } = &*self.fuses;
+                let Fuses { harvest, track, arm, refine, .. } = &*self.fuses;
                 [harvest, track, arm, refine].iter().for_each(|fuse| fuse.set(NEVER));
             }
         }

@@ -233,9 +233,8 @@ impl SlotZone {
             let Some(first) = self.free.first() else { break };
             let slots = self.free_slots(first);
             if scattered || !self.is_handed_out_by_lanes(first.0 / BLOCK_FRAMES) {
-                for slot in slots.iter().take(limit - (into.len() - start)) {
-                    into.push(self.take_again(Spot { frame: first, slot }));
-                }
+                let some = slots.iter().take(limit - (into.len() - start)).collect();
+                self.take_again(first, &slots, &some, into);
                 continue;
             }
             let slot = slots.iter().next().expect("S2: the frame has a free slot");
@@ -243,8 +242,9 @@ impl SlotZone {
             let before = into.len();
             let mut next = Some(first);
             while let Some(frame) = next.filter(|frame| frame.0 < end && into.len() - start < limit) {
-                if self.free_slots(frame).contains(slot) {
-                    into.push(self.take_again(Spot { frame, slot }));
+                let free = self.free_slots(frame);
+                if free.contains(slot) {
+                    self.take_again(frame, &free, &SlotMask::from_iter([slot]), into);
                 }
                 next = self.free.next_at_or_after(FrameIndex(frame.0 + 1));
             }
@@ -627,6 +627,7 @@ impl SlotZone {
     }
 
     /// The slots of `frame` that are neither taken nor fresh.
+    #[inline]
     fn free_slots(&self, frame: FrameIndex) -> SlotMask {
         SlotMask::first(self.handed_out(frame)).minus(&SlotMask::from_words(self.taken_words(frame)))
     }
@@ -647,18 +648,16 @@ impl SlotZone {
         self.cursor.slot < self.layout.slots() && (self.cursor.first..self.cursor.end).contains(&frame)
     }
 
-    /// Takes a free slot. Returns its address.
-    fn take_again(&mut self, spot: Spot) -> u64 {
-        self.take(spot);
-        if self.free_slots(spot.frame).is_empty() {
-            self.free.remove(spot.frame);
+    /// Takes `slots` of the `free` ones of `frame`, and pushes their addresses.
+    fn take_again(&mut self, frame: FrameIndex, free: &SlotMask, slots: &SlotMask, into: &mut Vec<u64>) {
+        for slot in slots.iter() {
+            self.set_taken(Spot { frame, slot });
+            into.push(self.address(Spot { frame, slot }));
         }
-        self.address(spot)
-    }
-
-    fn take(&mut self, spot: Spot) {
-        self.set_taken(spot);
-        self.ledger.changed.insert(spot.frame);
+        self.ledger.changed.insert(frame);
+        if free.minus(slots).is_empty() {
+            self.free.remove(frame);
+        }
     }
 
     fn set_taken(&mut self, spot: Spot) {

@@ -13,13 +13,13 @@ impl SlotMask {
     pub const EMPTY: Self = Self { words: [0; 4] };
 
     /// The first `slots` slots.
+    #[inline]
     pub fn first(slots: u16) -> Self {
-        let mut mask = Self::EMPTY;
-        for (i, word) in mask.words.iter_mut().enumerate() {
-            let bits = usize::from(slots).saturating_sub(i * 64).min(64);
-            *word = if bits == 64 { u64::MAX } else { (1 << bits) - 1 };
+        Self {
+            words: std::array::from_fn(|i| {
+                !(u64::MAX.checked_shl(u32::from(slots).saturating_sub(i as u32 * 64))).unwrap_or(0)
+            }),
         }
-        mask
     }
 
     /// The mask whose words are `words`, missing ones empty.

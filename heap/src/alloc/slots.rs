@@ -399,7 +399,7 @@ impl SlotZone {
                 return;
             }
             let asks = !self.ladder.is_huge(block) && self.frames_in_use(block) >= FULL_ENOUGH;
-            if asks && !self.collapse(block) && self.refusals < BUSY_MAX {
+            if asks && !self.collapse(block) && self.refusals + 1 < BUSY_MAX {
                 self.refusals += 1;
                 return;
             }

@@ -1,5 +1,9 @@
 //! The allocator as a whole: addresses, alignment, conservation.
 
+#[cfg(not(any(miri, strewn_twin)))]
+mod refused;
+mod zones;
+
 use super::*;
 use crate::ladder::PolicyKind;
 use crate::sys::huge_lanes;
@@ -222,4 +226,32 @@ fn refills_from_a_block_with_few_free_slots_are_not_walks_over_all_of_it() {
     assert_eq!(again, few.into_iter().collect(), "freed slots are taken before fresh ones, each once");
     allocator.give_back_all(&mut cache);
     allocator.check();
+}
+
+/// It is neither armed nor left to the policy while fresh slots come from it: each would fault, and the first would wake it.
+#[test]
+fn the_lane_block_that_fresh_slots_come_from_is_young_until_it_is_filled() {
+    let Some(allocator) = with_huge_pages(PolicyKind::Coarse) else { return };
+    let mut cache = Cache::new();
+    let counts = |count: usize, cache: &mut Cache| {
+        (0..count).for_each(|_| {
+            let addr = allocator.alloc(cache, request(256, 16)).unwrap();
+            // SAFETY: the slot was just allocated, and nobody else knows of it.
+            unsafe { crate::sys::ptr(addr).write(1) };
+        });
+        cut(&allocator);
+        allocator.check();
+        let stats = allocator.ladder_stats();
+        (stats.young, stats.cold, stats.wakes)
+    };
+    let first = counts(BATCH, &mut cache);
+    if allocator.ladder_stats().huge_blocks == 0 {
+        return skip("the kernel has no huge page to give");
+    }
+    assert_eq!(first, (1, 0, 0));
+    assert_eq!(counts(0, &mut cache), (1, 0, 0));
+    assert_eq!(counts(3 * BATCH, &mut cache), (1, 0, 0));
+    assert_eq!(counts(4 * BATCH, &mut cache), (0, 1, 0), "filled to its end, and the next one not begun");
+    assert_eq!(counts(BATCH, &mut cache), (1, 1, 0));
+    assert_eq!(counts(8 * BATCH, &mut cache), (1, 2, 0));
 }

@@ -4,6 +4,9 @@
 //! It knows no ledger and no cache: only which objects are live, what the log would make of the records, and the bytes in memory. Every byte of a live object
 //! counts, up to the end of its slot or last page, whether or not it was ever written.
 
+#[cfg(not(any(miri, strewn_twin)))]
+mod refused;
+
 use super::{CutState, RootTable, Threads};
 use crate::alloc::{Allocator, Cache};
 use crate::arena::dense_address;

@@ -36,6 +36,8 @@ pub use twin as memory;
 pub mod fixtures;
 #[cfg(all(test, not(any(miri, strewn_twin))))]
 mod kernel_facts;
+#[cfg(all(test, not(any(miri, strewn_twin))))]
+pub mod refuse;
 
 #[cfg(not(any(miri, strewn_twin)))]
 pub use huge::huge_lanes;

@@ -3,6 +3,7 @@
 //! The test is the zone: it fills lane-blocks, writes to them, and makes cuts. It keeps what the records would hold, and compares that with memory after each.
 
 mod random;
+mod refused;
 mod steps;
 mod trouble;
 

@@ -1,6 +1,7 @@
 //! Random scripts on random writes. [`Lab::cut`] finds out what was lost.
 
 use super::*;
+use crate::sys::refuse::{can_refuse, refusing};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -38,6 +39,12 @@ enum Op {
     Vacate(u32),
     /// From now on there is no memory for copies, or there is.
     Starve(bool),
+    /// A cut, or the vacating of a block, during which the kernel refuses calls in one of the ways of [`refused::refusals`].
+    CutRefused(usize),
+    VacateRefused {
+        block: u32,
+        how: usize,
+    },
     /// A block becomes a huge page: one filled by pages, or one that is vacant.
     Collapse(u32),
     Cut,
@@ -70,6 +77,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..BLOCKS).prop_map(Op::Collapse),
         1 => any::<bool>().prop_map(Op::Starve),
         8 => Just(Op::Cut),
+        1 => (0usize..4).prop_map(Op::CutRefused),
+        1 => (0..BLOCKS, 0usize..4).prop_map(|(block, how)| Op::VacateRefused { block, how }),
         2 => (calls(), calls(), calls()).prop_map(|(harvests, tracks, arms)| Op::Fails { harvests, tracks, arms }),
     ]
 }
@@ -91,12 +100,9 @@ impl Lab {
             }
             Op::Order { at, rung } => self.order_for(at, rung),
             Op::RefineCold(count) => self.script().refine_cold = count,
-            Op::Vacate(block) => {
-                if self.filling.is_some_and(|at| at.block() == block) {
-                    self.filling = None;
-                }
-                self.vacate(block);
-            }
+            Op::Vacate(block) => self.vacate_any(block),
+            Op::CutRefused(how) => _ = refusing(&refused::refusals()[how], || self.cut()),
+            Op::VacateRefused { block, how } => refusing(&refused::refusals()[how], || self.vacate_any(block)),
             Op::Collapse(block) => {
                 if self.filling.is_none_or(|at| at.block() != block) {
                     self.collapse(block);
@@ -115,6 +121,11 @@ impl Lab {
                 [harvest, track, arm, refine].iter().for_each(|fuse| fuse.set(NEVER));
             }
         }
+    }
+
+    fn vacate_any(&mut self, block: u32) {
+        self.filling = self.filling.filter(|at| at.block() != block);
+        self.vacate(block);
     }
 
     fn taken_of(&self, at: LaneBlock) -> impl Iterator<Item = u32> + use<> {
@@ -151,13 +162,15 @@ fn check(kind: TrackerKind, coarse: bool) {
         return;
     }
     let config = ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() };
+    let refuses = can_refuse();
+    let is_possible = |op: &Op| refuses || !matches!(op, Op::CutRefused(_) | Op::VacateRefused { .. });
     let strategy = (any::<bool>(), proptest::collection::vec(op(), 1..OPS_MAX));
     let checked = TestRunner::new(config).run(&strategy, |(huge, ops)| {
         let Some(mut lab) = Lab::new(kind, BLOCKS * BLOCK_FRAMES, coarse) else { return Ok(()) };
         if huge && coarse {
             (0..BLOCKS).for_each(|block| _ = lab.collapse(block));
         }
-        for op in ops {
+        for op in ops.into_iter().filter(is_possible) {
             lab.step(op);
         }
         lab.cut();

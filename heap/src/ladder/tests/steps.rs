@@ -127,6 +127,25 @@ fn cold_lane_blocks_are_refined_before_they_wake_if_the_policy_says_so() {
     }
 }
 
+/// The kernel tells of neighbouring pages together, whatever lane-blocks they are in.
+#[test]
+fn a_report_may_span_lane_blocks() {
+    let Some(mut lab) = Lab::huge(4) else { return };
+    let lane: Vec<_> = (0..4).map(|block| at(2, block)).collect();
+    for states in [[Rung::Sparse; 4], [Rung::Cold; 4], [Rung::Sparse, Rung::Cold, Rung::Cold, Rung::Sparse]] {
+        lane.iter().for_each(|here| lab.fill(*here));
+        lane.iter().zip(states).for_each(|(here, rung)| lab.order_for(*here, rung));
+        lab.cut();
+        for written in [[vec![510, 511], all(), all(), vec![0]], [vec![511], vec![0, 1], vec![511], vec![0, 1, 2]]] {
+            lane.iter().zip(&written).for_each(|(here, places)| lab.write(*here, places.iter().copied()));
+            let marked = states.iter().zip(&written).map(|(rung, written)| marked_on(*rung, written));
+            let marks = lab.cut();
+            assert_eq!(marks.into_values().collect::<Vec<_>>(), marked.collect::<Vec<_>>(), "{states:?}");
+        }
+        assert_eq!(lab.cut(), Marks::new());
+    }
+}
+
 /// Copies of 64-byte slots take 32 KiB a lane-block. Of 2 MiB, an eighth may be copies, half of which is kept for counting.
 #[test]
 fn copies_to_compare_with_are_bounded() {

@@ -1,7 +1,7 @@
-//! [`Folded`]: which frames the image is sure to have as they were recorded last, and comparing with them what may not have changed at all.
+//! [`Folded`]: which slots the image is sure to have as they were recorded last, and comparing with them what may not have changed at all.
 //!
-//! 1. A frame of which neither log segment has an item is in the image as it was recorded last: a segment becomes active only after the one before the last was folded.
-//!    Folding the sealed one leaves such a frame alone. So its bytes may be compared at any moment; and what comes out depends on the records alone.
+//! 1. A slot that neither log segment has is in the image as it was recorded last: a segment becomes active only after the one before the last was folded. Folding the sealed
+//!    one may write its frame, but that slot with the bytes that are there (`image.rs`). So they may be compared at any moment; and what comes out depends on the records alone.
 //! 2. A slot whose bytes are those in the image need not be recorded: with and without it, what recovery finds after this record is the same. Whatever cannot be read, or
 //!    may not be compared, counts as changed.
 //!
@@ -12,36 +12,41 @@ use super::items::Item;
 use super::record::Record;
 use super::segment::Segment;
 use super::storage::{Storage, StorageFile, read_zero_filled};
-use crate::base::{FrameIndex, FrameSet, PAGE, Result, SlotIndex, SlotMask, ZoneIndex};
+use crate::base::{BLOCK_FRAMES, FrameIndex, PAGE, Result, SlotIndex, SlotLayout, SlotMask, ZoneIndex};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A spare buffer up to this size is kept.
 const SPARE_BYTES_MAX: usize = 4 << 20;
 
-/// Frames with an item, by zone.
+/// Slots that a segment has in an item, block by block of frames, so that memory grows with what is in the log: a bit for each slot of a block.
 #[derive(Debug, Default)]
-struct Frames(Vec<FrameSet>);
+struct Logged(HashMap<(ZoneIndex, u32), Box<[u64]>>);
 
-impl Frames {
+impl Logged {
     fn note(&mut self, item: &Item<'_>) {
-        if let Item::Frame { zone, frame, .. } = item {
-            if zone.index() >= self.0.len() {
-                self.0.resize_with(zone.index() + 1, FrameSet::default);
-            }
-            self.0[zone.index()].insert(*frame);
+        if let Item::Frame { zone, layout, frame, dirty, .. } = item {
+            let words = layout.mask_words();
+            let block = self.0.entry((*zone, frame.0 / BLOCK_FRAMES));
+            let block = block.or_insert_with(|| vec![0; words * BLOCK_FRAMES as usize].into());
+            let at = (frame.0 % BLOCK_FRAMES) as usize * words;
+            block[at..at + words].iter_mut().zip(dirty.words()).for_each(|(word, more)| *word |= more);
         }
     }
 
-    fn contains(&self, zone: ZoneIndex, frame: FrameIndex) -> bool {
-        self.0.get(zone.index()).is_some_and(|frames| frames.contains(frame))
+    fn slots(&self, zone: ZoneIndex, layout: SlotLayout, frame: FrameIndex) -> SlotMask {
+        let words = layout.mask_words();
+        let at = (frame.0 % BLOCK_FRAMES) as usize * words;
+        let block = self.0.get(&(zone, frame.0 / BLOCK_FRAMES));
+        block.map_or(SlotMask::EMPTY, |block| SlotMask::from_words(&block[at..at + words]))
     }
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Folded {
-    sealed: Frames,
-    active: Frames,
+    sealed: Logged,
+    active: Logged,
     /// For encoding the next record that is sifted.
     spare: Vec<u8>,
 }
@@ -85,7 +90,9 @@ impl Folded {
         let mut image = Chunk { storage, zone: None, file: None, first: 0, bytes: Vec::new() };
         let old = record.sift(std::mem::take(&mut self.spare), |zone, layout, frame, slots, bytes| {
             sifted.suspects += u64::from(slots.count());
-            if self.sealed.contains(zone, frame) || self.active.contains(zone, frame) {
+            let logged = self.sealed.slots(zone, layout, frame).or(&self.active.slots(zone, layout, frame)).and(slots);
+            let in_image = slots.minus(&logged);
+            if in_image.is_empty() {
                 return *slots;
             }
             let Some(before) = image.frame(zone, frame) else { return *slots };
@@ -93,7 +100,7 @@ impl Folded {
                 let place = layout.byte_of(*slot)..layout.byte_of(*slot) + layout.slot_bytes();
                 before[place.clone()] != bytes[place]
             };
-            let changed: SlotMask = slots.iter().filter(differs).collect();
+            let changed = logged.or(&in_image.iter().filter(differs).collect());
             sifted.unchanged += u64::from(slots.count() - changed.count());
             changed
         });

@@ -92,5 +92,9 @@ fn what_is_left_out_is_in_the_image() {
             }
         }
     }
-    assert!(unchanged > 1000 && unchanged < suspects / 2, "{unchanged} of {suspects} suspects were left out");
+    // One in eight is given another value.
+    assert!(
+        unchanged > suspects * 2 / 5 && unchanged < suspects * 7 / 8,
+        "{unchanged} of {suspects} suspects were left out"
+    );
 }

@@ -18,6 +18,7 @@
 use super::super::Setting;
 use super::OBJECT_BYTES;
 use super::writes::{Pattern, Step};
+use crate::Scale;
 use crate::machine::{settle, write_back};
 use crate::measure::{Rounds, interleave};
 use crate::population::{Checkpoint, Population, stamp};
@@ -72,15 +73,16 @@ struct Sums {
 
 /// Adds what was found to `report`.
 pub fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
-    let (turn, turns, fewer) = setting.scale.pick((1, 2, 2), (5, 6, 2), (10, 10, 2));
+    let (turn, turns, fewer) = setting.scale.pick((1, 2, 2), (10, 10, 2), (10, 10, 2));
     let mut worst = [("", 0.0); 2];
+    let objects = setting.scale.pick(2_000, 1_000_000, 1_000_000);
     for pattern in Pattern::ALL {
         let scratch = setting.scratch()?;
         let mut contestants = Vec::new();
-        for (name, options) in entrants() {
+        for (name, options) in entrants(setting.scale) {
             let signals = name == SIGNAL;
             let turns = if catches_each(&name) && pattern.is_heavy(signals) { fewer } else { turns };
-            contestants.push(Contestant::new(name, &options, scratch.path(), pattern.objects(setting.scale), turns)?);
+            contestants.push(Contestant::new(name, &options, scratch.path(), objects, turns)?);
         }
         let steps = pattern.steps(&contestants[0].population, turns * turn, turn);
         let runs = interleave(&mut contestants, Rounds::all(0, turns), |contestant, number| {
@@ -105,7 +107,7 @@ pub fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
             "{}: {} checkpoints of {} objects of {OBJECT_BYTES} B; all but the total are means of a checkpoint",
             pattern.name(),
             steps.len(),
-            contestants[0].population.objects()
+            objects
         );
         let mut table = Table::new(title, &COLUMNS);
         for (contestant, sums) in contestants.iter().zip(&sums) {
@@ -118,7 +120,7 @@ pub fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
         "fine, genetic and signal make {} of the checkpoints of the last two patterns, and signal of the third, evenly over the phases; totals are scaled to all of them (genetic has not evolved by then)",
         fewer * turn
     ));
-    report.note("phases are as long as turns; with --quick, patterns that write everything have fewer objects");
+    report.note("phases are as long as turns; with --quick, only the default policy, the fixed ones and page-granular tracking take part");
     report.note(format!("worst_vs_best_fixed is from `{fixed_pattern}`, worst_vs_page from `{page_pattern}`"));
     report.headline("ladder.worst_vs_best_fixed", fixed, "ratio", Promise::AtMost(1.25));
     report.headline("ladder.worst_vs_page", page, "ratio", Promise::None);
@@ -131,14 +133,18 @@ fn catches_each(name: &str) -> bool {
         || name == SIGNAL
 }
 
-fn entrants() -> Vec<(String, HeapOptions)> {
-    let policies = PolicyKind::ALL.into_iter().map(|policy| {
+/// All who take part; with --quick, those whom the headlines compare.
+fn entrants(scale: Scale) -> Vec<(String, HeapOptions)> {
+    let compared = [PolicyKind::Adaptive, PolicyKind::Fine, PolicyKind::Coarse];
+    let policies = scale.pick(&PolicyKind::ALL[..], &compared, &PolicyKind::ALL);
+    let policies = policies.iter().map(|&policy| {
         let options = Heap::options().tracker(TrackerKind::Async).mapping(Mapping::Auto).policy(policy);
         (policy.to_string(), options)
     });
     let signal = Heap::options().tracker(TrackerKind::Signal).mapping(Mapping::Pages).policy(PolicyKind::Fine);
-    let others = [(PAGE.to_owned(), Heap::options().tracker(TrackerKind::Page)), (SIGNAL.to_owned(), signal)];
-    policies.chain(others).collect()
+    let page = (PAGE.to_owned(), Heap::options().tracker(TrackerKind::Page));
+    let signal = scale.pick(true, false, true).then(|| (SIGNAL.to_owned(), signal));
+    policies.chain([page]).chain(signal).collect()
 }
 
 impl Contestant {

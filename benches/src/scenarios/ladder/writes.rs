@@ -1,6 +1,5 @@
 //! The ways to write: which objects are modified before each checkpoint. All contestants get the same.
 
-use crate::Scale;
 use crate::population::{Picks, Population, shuffled};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::collections::HashSet;
@@ -45,14 +44,6 @@ impl Pattern {
             Self::Tenth => "one dense tenth",
             Self::Everything => "everything",
             Self::Phases => "phases: 0.1 % at random, everything",
-        }
-    }
-
-    /// How many objects there are. With `--quick` fewer, whole blocks of them, where all are written: that takes as many times longer.
-    pub fn objects(self, scale: Scale) -> usize {
-        match self {
-            Self::Everything | Self::Phases => scale.pick(2_000, 1 << 16, 1_000_000),
-            Self::Uniform | Self::Zipf | Self::Tenth => scale.pick(2_000, 1 << 17, 1_000_000),
         }
     }
 

@@ -13,15 +13,18 @@
 //! - *Some frames mapped by pages*, else: 64, where sequential reads through lanes by pages are fastest, and fewer at first so that a heap with few
 //!   objects stays small. A run never reaches over the end of a block.
 
+mod blocks;
+mod cuts;
+mod recovery;
+
 use super::ledger::Ledger;
 use crate::arena::{Spot, lane_range, slot_address};
 use crate::base::{
-    BLOCK_FRAMES, FrameIndex, FrameSet, LaneBlock, LaneIndex, PAGE, Result, SlotIndex, SlotLayout, SlotMask,
-    block_frames,
+    BLOCK_FRAMES, FrameIndex, FrameSet, LaneBlock, LaneIndex, Result, SlotIndex, SlotLayout, SlotMask, ZONE_FRAMES,
+    ZoneIndex, block_frames,
 };
-use crate::base::{PAGE_SHIFT, ZONE_FRAMES, ZoneIndex};
-use crate::durable::{Addressing, ZoneCatalog};
-use crate::ladder::{Ladder, LadderStats, Mapping, PolicyKind, Site};
+use crate::durable::Addressing;
+use crate::ladder::{Ladder, Mapping, PolicyKind};
 use crate::sys::{ZoneMapping, huge_lanes};
 use crate::track::{TrackerKind, WriteTracker};
 use std::collections::BTreeSet;
@@ -33,12 +36,6 @@ const RUN_FRAMES_MAX: u32 = 64;
 const BATCH_FRAMES: u32 = 64;
 /// Slots that walking the frames of a block must find for the next walk to be tried in the same batch.
 const SWEEP_MIN: usize = 16;
-/// Frames of a block that must have objects for the block to be made a huge page, which then has memory for all of them: at most twice as much.
-const FULL_ENOUGH: u32 = BLOCK_FRAMES / 2;
-/// Checkpoints at which a block is asked to become a huge page while its pages are busy.
-const BUSY_MAX: u32 = 64;
-/// A zone with fewer cold lane-blocks has all of them scanned in the pause: 70 ns each.
-const COLD_BESIDE_MIN: u64 = if cfg!(test) { 2 } else { 1024 };
 /// Larger slots are always mapped by pages: a cold lane-block that wakes has all its 512 slots copied, 128 KiB for these and more for larger ones, while
 /// the heap has the fewer of them to scan.
 const COARSE_SLOT_BYTES_MAX: usize = 256;
@@ -146,77 +143,6 @@ impl SlotZone {
             collapsed: 0,
             refusals: 0,
         }
-    }
-
-    /// The zone that `catalog` describes, before its contents are loaded: every slot below its high-water frame is taken or free. Nothing is tracked yet
-    /// ([`SlotZone::track_recovered`]). Blocks with objects become huge pages where that is possible and wanted, which makes loading them faster as well.
-    pub fn recover(index: ZoneIndex, mapping: ZoneMapping, setup: SlotSetup, catalog: &ZoneCatalog) -> Self {
-        let mut zone = Self::new(index, mapping, setup);
-        zone.grow(catalog.frames);
-        zone.taken[..catalog.allocated.len()].copy_from_slice(&catalog.allocated);
-        zone.ledger.recover(&catalog.allocated);
-        (zone.cursor.first, zone.cursor.end, zone.cursor.at) = (catalog.frames, catalog.frames, catalog.frames);
-        let blocks = if zone.wants_huge_pages() { catalog.frames / BLOCK_FRAMES } else { 0 };
-        for block in 0..blocks {
-            match zone.frames_in_use(block) {
-                0 => _ = zone.vacant.insert(block),
-                frames if frames >= FULL_ENOUGH => _ = zone.collapse(block),
-                // So few of its frames have objects that a huge page would take twice as much memory.
-                _ => {}
-            }
-        }
-        zone.collapsed = blocks;
-        for frame in (0..catalog.frames).map(FrameIndex) {
-            if !zone.free_slots(frame).is_empty() {
-                zone.free.insert(frame);
-            }
-        }
-        zone
-    }
-
-    /// Tracks and arms the lanes of a recovered zone.
-    ///
-    /// # Errors
-    /// If the operating system refuses to track the lanes.
-    pub fn track_recovered(&mut self, tracker: &dyn WriteTracker) -> Result<()> {
-        let frames = self.frames;
-        // A zone may have been recorded before any of its slots was: then there is nothing to track.
-        for lane in self.tracked_lanes().filter(|_| frames > 0) {
-            let number = self.mapping.number();
-            for block in (0..frames / BLOCK_FRAMES).filter(|block| self.ladder.is_huge(*block)) {
-                self.mapping.map_backed(lane_range(number, lane, block_frames(block)), 0)?;
-            }
-            self.track(tracker, lane, lane_range(number, lane, 0..frames), frames)?;
-            if self.how == Addressing::Dense {
-                tracker.arm(lane_range(number, lane, 0..frames))?;
-                continue;
-            }
-            for block in 0..frames.div_ceil(BLOCK_FRAMES) {
-                let at = LaneBlock::new(SlotIndex(lane.0 - 1), block);
-                self.ladder.recover(at, self.vacant.contains(&block));
-                if self.ladder.is_huge(block) {
-                    let (mapping, taken, lane_frames) = (&self.mapping, &self.taken, &self.lane_frames);
-                    self.ladder.keep_sentinel(at, &Site { mapping, tracker, taken, lane_frames, filling: None });
-                }
-            }
-            for stretch in self.stretches_in_use(frames) {
-                tracker.arm(lane_range(number, lane, stretch))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The frames below `frames` that are in no vacant block.
-    fn stretches_in_use(&self, frames: u32) -> Vec<Range<u32>> {
-        let mut stretches = Vec::new();
-        let mut from = 0;
-        for vacant in self.vacant.iter().map(|block| block_frames(*block)) {
-            stretches.push(from..vacant.start);
-            from = vacant.end;
-        }
-        stretches.push(from..frames);
-        stretches.retain(|stretch| !stretch.is_empty());
-        stretches
     }
 
     /// How frames are cut here.
@@ -334,178 +260,6 @@ impl SlotZone {
         self.taken.iter().map(|w| u64::from(w.count_ones())).sum()
     }
 
-    /// Returns the memory of frames without a taken slot to the operating system, in stretches of at least `frames_min`. Best effort: what it does not
-    /// take stays with the heap, free.
-    pub fn punch_empty(&mut self, tracker: &dyn WriteTracker, frames_min: u32) {
-        if !std::mem::take(&mut self.newly_emptied) {
-            return;
-        }
-        let mut next = FrameIndex(0);
-        while let Some(first) = self.emptied.next_at_or_after(next) {
-            let whole = (first.0 / BLOCK_FRAMES + 1) * BLOCK_FRAMES <= self.frames;
-            if whole
-                && self.is_handed_out_by_lanes(first.0 / BLOCK_FRAMES)
-                && self.frames_in_use(first.0 / BLOCK_FRAMES) == 0
-                || self.ladder.is_huge(first.0 / BLOCK_FRAMES)
-            {
-                next = FrameIndex(self.punch_block(tracker, first.0 / BLOCK_FRAMES));
-                continue;
-            }
-            if self.taken_words(first).iter().any(|w| *w != 0) {
-                self.emptied.remove(first);
-            }
-            let stretch = self.empty_stretch(first);
-            next = FrameIndex(stretch.end.max(first.0 + 1));
-            // Shorter stretches wait for their neighbours.
-            if stretch.len() >= frames_min as usize {
-                let (at, len) = (u64::from(stretch.start) * PAGE as u64, stretch.len() as u64 * PAGE as u64);
-                let _ = self.mapping.punch(at, len);
-                for frame in stretch.map(FrameIndex) {
-                    self.emptied.remove(frame);
-                    self.ledger.mark_emptied(frame);
-                }
-            }
-        }
-    }
-
-    /// Returns the memory of a block that is a huge page, if no slot of it is taken. Best effort. Returns the frame after it.
-    fn punch_block(&mut self, tracker: &dyn WriteTracker, block: u32) -> u32 {
-        let frames = block_frames(block);
-        let filling = self.is_filling(frames.start) || frames.end > self.frames;
-        let (at, len) = (u64::from(frames.start) * PAGE as u64, frames.len() as u64 * PAGE as u64);
-        if filling || self.frames_in_use(block) > 0 || self.mapping.punch(at, len).is_err() {
-            return frames.end;
-        }
-        let site =
-            Site { mapping: &self.mapping, tracker, taken: &self.taken, lane_frames: &self.lane_frames, filling: None };
-        self.ladder.vacate(block, &site);
-        self.vacant.insert(block);
-        for frame in frames.clone().map(FrameIndex) {
-            self.emptied.remove(frame);
-            self.free.remove(frame);
-            self.ledger.mark_emptied(frame);
-        }
-        frames.end
-    }
-
-    /// Makes huge pages of blocks that were filled page by page. Best effort: a block that the kernel refuses is not tried again, one whose pages are busy
-    /// is tried [`BUSY_MAX`] times, once a call.
-    pub fn collapse_filled(&mut self) {
-        if !self.wants_huge_pages() {
-            return;
-        }
-        for block in self.collapsed..self.frames / BLOCK_FRAMES {
-            if self.cursor.slot < self.layout.slots() && self.cursor.first / BLOCK_FRAMES == block {
-                return;
-            }
-            let asks = !self.ladder.is_huge(block) && self.frames_in_use(block) >= FULL_ENOUGH;
-            if asks && !self.collapse(block) && self.refusals + 1 < BUSY_MAX {
-                self.refusals += 1;
-                return;
-            }
-            (self.collapsed, self.refusals) = (block + 1, 0);
-        }
-    }
-
-    /// Tells the ledger what the tracker found in this zone since the last time.
-    ///
-    /// # Errors
-    /// What the tracker reports. What was found by then is in the ledger.
-    pub fn harvest(&mut self, tracker: &dyn WriteTracker) -> Result<()> {
-        if self.how == Addressing::Dense {
-            return self.harvest_dense(tracker);
-        }
-        let ledger = &mut self.ledger;
-        self.ladder.harvest(tracker, &self.lane_frames, |slot, frames| ledger.mark_slot_dirty(frames, slot))
-    }
-
-    /// First half of scanning cold lane-blocks beside the running program: see [`Ladder::vouch`]. Looks at one lane. False if there is no such lane.
-    pub fn vouch(&mut self, tracker: &dyn WriteTracker, slot: SlotIndex) -> bool {
-        if slot.0 == 0 {
-            self.ladder.vouch_for_nothing();
-        }
-        if self.how == Addressing::Dense || self.ladder.cold(&self.lane_frames) < COLD_BESIDE_MIN {
-            return false;
-        }
-        let Some(&frames) = self.lane_frames.get(usize::from(slot.0) + 1) else { return false };
-        let ledger = &mut self.ledger;
-        self.ladder.vouch(tracker, slot, frames, |slot, frames| ledger.mark_slot_dirty(frames, slot));
-        true
-    }
-
-    /// Second half: see [`Ladder::confirm`]. None if there is no such lane, or nothing to confirm.
-    pub fn confirm(&mut self, tracker: &dyn WriteTracker, slot: SlotIndex) -> Option<bool> {
-        if !self.ladder.vouches() {
-            return None;
-        }
-        let frames = *self.lane_frames.get(usize::from(slot.0) + 1)?;
-        let ledger = &mut self.ledger;
-        Some(self.ladder.confirm(tracker, slot, frames, |slot, frames| ledger.mark_slot_dirty(frames, slot)))
-    }
-
-    fn harvest_dense(&mut self, tracker: &dyn WriteTracker) -> Result<()> {
-        let (all, ledger) = (SlotMask::first(self.layout.slots()), &mut self.ledger);
-        let range = lane_range(self.mapping.number(), LaneIndex(0), 0..self.lane_frames[0]);
-        if range.is_empty() {
-            return Ok(());
-        }
-        let base = range.start;
-        tracker.harvest(range, &mut |written| {
-            let frame = |addr: u64| ((addr - base) >> PAGE_SHIFT) as u32;
-            for frame in (frame(written.start)..frame(written.end)).map(FrameIndex) {
-                ledger.mark_all_dirty(frame, &all);
-            }
-        })
-    }
-
-    /// Lets each lane-block step to another rung of the ladder, and tells the ledger what was found out by looking. The world is stopped, and the zone
-    /// has been harvested.
-    pub fn climb(&mut self, tracker: &dyn WriteTracker) {
-        if self.how == Addressing::Dense {
-            return;
-        }
-        let (cursor, ledger) = (self.cursor, &mut self.ledger);
-        let filling = (cursor.slot < self.layout.slots() && cursor.at > cursor.first)
-            .then(|| LaneBlock::new(SlotIndex(cursor.slot), cursor.first / BLOCK_FRAMES));
-        let site =
-            Site { mapping: &self.mapping, tracker, taken: &self.taken, lane_frames: &self.lane_frames, filling };
-        self.ladder.climb(&site, |slot, frames| ledger.mark_slot_dirty(frames, slot));
-    }
-
-    /// What the zone's ladder counts.
-    pub fn ladder_stats(&self) -> LadderStats {
-        if self.how == Addressing::Dense { LadderStats::default() } else { self.ladder.stats(&self.lane_frames) }
-    }
-
-    /// Whether blocks of this zone are to be huge pages, now that it has as many frames as it has.
-    fn wants_huge_pages(&self) -> bool {
-        self.coarse && (self.mapping_asked == Mapping::Huge || self.frames >= BLOCK_FRAMES)
-    }
-
-    /// Makes a huge page of `block`, if the kernel gives one. False if it may give one later.
-    fn collapse(&mut self, block: u32) -> bool {
-        let dense = lane_range(self.mapping.number(), LaneIndex(0), block_frames(block));
-        let outcome = self.mapping.collapse(dense);
-        self.ladder.set_huge(block, matches!(outcome, Ok(true)));
-        !matches!(outcome, Ok(false))
-    }
-
-    /// Frames of `block` with a taken slot.
-    fn frames_in_use(&self, block: u32) -> u32 {
-        let words = self.layout.mask_words();
-        let frames = block_frames(block);
-        // The last block of a recovered zone may not be all there.
-        let end = frames.end.min(self.frames);
-        let masks = self.taken[frames.start as usize * words..end as usize * words].chunks(words);
-        masks.filter(|mask| mask.iter().any(|word| *word != 0)).count() as u32
-    }
-
-    /// Whether the slots of `block` are handed out lane-block by lane-block. Whether the kernel had a huge page to give does not matter: the same operations
-    /// give the same addresses.
-    fn is_handed_out_by_lanes(&self, block: u32) -> bool {
-        self.coarse && (block > 0 || self.mapping_asked == Mapping::Huge)
-    }
-
     /// Bytes of memory that the bookkeeping of this zone takes.
     pub fn memory_bytes(&self) -> usize {
         self.ladder.memory_bytes()
@@ -542,19 +296,6 @@ impl SlotZone {
             let fresh = |at: LaneBlock| at.slot().0 >= self.handed_out(FrameIndex(at.frames().start));
             self.ladder.check(&self.lane_frames, fresh);
         }
-    }
-
-    /// The stretch of emptied frames that starts at `first`, as far as they are still empty.
-    fn empty_stretch(&self, first: FrameIndex) -> Range<u32> {
-        let mut end = first.0;
-        while self.emptied.contains(FrameIndex(end))
-            && self.taken_words(FrameIndex(end)).iter().all(|w| *w == 0)
-            && !self.is_filling(end)
-            && !self.ladder.is_huge(end / BLOCK_FRAMES)
-        {
-            end += 1;
-        }
-        first.0..end
     }
 
     /// Starts the next run of frames. False when the zone is full.

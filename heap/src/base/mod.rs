@@ -3,6 +3,7 @@
 pub mod error;
 pub mod index_set;
 pub mod mask;
+pub mod names;
 pub mod sync;
 pub mod units;
 

@@ -57,9 +57,7 @@ pub use policy::PolicyKind;
 pub use rungs::{Ladder, Site};
 pub use stats::LadderStats;
 
-use crate::base::{Error, ErrorKind, Result};
-use std::fmt;
-use std::str::FromStr;
+use crate::base::names::named;
 
 /// The state of a lane-block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,25 +85,4 @@ pub enum Mapping {
     Huge,
 }
 
-impl fmt::Display for Mapping {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Auto => "auto",
-            Self::Pages => "pages",
-            Self::Huge => "huge",
-        })
-    }
-}
-
-impl FromStr for Mapping {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "auto" => Ok(Self::Auto),
-            "pages" => Ok(Self::Pages),
-            "huge" => Ok(Self::Huge),
-            _ => Err(Error::new(ErrorKind::InvalidArgument, format!("mapping {name:?} is none of auto, pages, huge"))),
-        }
-    }
-}
+named!(Mapping, "mapping", Auto = "auto", Pages = "pages", Huge = "huge");

@@ -8,10 +8,9 @@ use super::adaptive::Adaptive;
 use super::costs::Costs;
 use super::fixed::Fixed;
 use super::genetic::Genetic;
-use crate::base::{Error, ErrorKind, LaneBlock, Result, SlotLayout};
+use crate::base::names::named;
+use crate::base::{LaneBlock, SlotLayout};
 use crate::track::TrackerKind;
-use std::fmt;
-use std::str::FromStr;
 
 /// Where a lane-block is to stand during the next epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,26 +132,13 @@ impl PolicyKind {
     }
 }
 
-impl fmt::Display for PolicyKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Adaptive => "adaptive",
-            Self::Fine => "fine",
-            Self::Coarse => "coarse",
-            Self::ActiveRnd => "active-rnd",
-            Self::ActiveCks => "active-cks",
-            Self::Genetic => "genetic",
-        })
-    }
-}
-
-impl FromStr for PolicyKind {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|kind| kind.to_string() == name).ok_or_else(|| {
-            let names = Self::ALL.map(|kind| kind.to_string()).join(", ");
-            Error::new(ErrorKind::InvalidArgument, format!("policy {name:?} is none of {names}"))
-        })
-    }
-}
+named!(
+    PolicyKind,
+    "policy",
+    Adaptive = "adaptive",
+    Fine = "fine",
+    Coarse = "coarse",
+    ActiveRnd = "active-rnd",
+    ActiveCks = "active-cks",
+    Genetic = "genetic",
+);

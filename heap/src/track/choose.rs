@@ -2,36 +2,12 @@
 
 use super::{TrackerKind, WriteTracker};
 use crate::{
-    base::{Error, ErrorKind, Result},
+    base::{Result, names::named},
     sys::probe::Probe,
 };
-use std::{fmt, str::FromStr};
+use std::fmt;
 
-impl fmt::Display for TrackerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            TrackerKind::Async => "async",
-            TrackerKind::Signal => "signal",
-            TrackerKind::Page => "page",
-        })
-    }
-}
-
-impl FromStr for TrackerKind {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        match name {
-            "async" => Ok(TrackerKind::Async),
-            "signal" => Ok(TrackerKind::Signal),
-            "page" => Ok(TrackerKind::Page),
-            _ => {
-                let what = format!("tracker {name:?} is none of async, signal, page");
-                Err(Error::new(ErrorKind::InvalidArgument, what))
-            }
-        }
-    }
-}
+named!(TrackerKind, "tracker", Async = "async", Signal = "signal", Page = "page");
 
 impl Probe {
     /// The tracker for a new heap: the asynchronous one where the kernel has it.
@@ -80,6 +56,7 @@ pub fn open(kind: TrackerKind) -> Result<Box<dyn WriteTracker>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::ErrorKind;
     use crate::sys::probe::{Feature, probe};
 
     #[test]

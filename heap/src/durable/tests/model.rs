@@ -46,6 +46,15 @@ pub fn open(disk: &Arc<MemDisk>) -> Result<(LogStore, Epoch, Model)> {
     Ok((store, recovered.epoch, model))
 }
 
+/// Closes `store` or drops it, and gives the disk that the next process finds.
+pub fn end(store: LogStore, disk: Arc<MemDisk>, coins: &mut Coins) -> Arc<MemDisk> {
+    match coins.below(3) {
+        0 => drop(store.close().unwrap()),
+        _ => drop(store),
+    }
+    if coins.below(2) == 0 { disk.after_kill() } else { disk }
+}
+
 /// Loads a store into a model.
 pub fn load(store: &mut LogStore, recovered: &Recovered) -> Result<Model> {
     let mut model = Model { zones: Vec::new(), roots: recovered.catalog.roots.clone() };

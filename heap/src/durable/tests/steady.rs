@@ -19,13 +19,7 @@ fn any_history_reopens_as_the_model() {
                 continue;
             }
             (suspects, unchanged) = (suspects + store.stats().suspects, unchanged + store.stats().unchanged);
-            match coins.below(3) {
-                0 => drop(store.close().unwrap()),
-                _ => drop(store),
-            }
-            if coins.below(2) == 0 {
-                disk = disk.after_kill();
-            }
+            disk = end(store, disk, &mut coins);
             let (reopened, at, found) = open(&disk).unwrap();
             assert_eq!((at.0, &found), (epoch, &model), "seed {seed} step {step}");
             store = reopened;

@@ -1,6 +1,6 @@
 //! Slots that may have changed: what is left out of the log must be in the image, whatever the log, open or recovered, holds of the same frames.
 
-use super::model::{OPTIONS, disk};
+use super::model::{OPTIONS, disk, end};
 use crate::base::*;
 use crate::durable::mem::{Coins, MemDisk};
 use crate::durable::*;
@@ -79,13 +79,7 @@ fn what_is_left_out_is_in_the_image() {
             store.append(Epoch(epoch), &mut change(&mut frames, coins)).unwrap();
             if coins.below(8) == 0 {
                 (suspects, unchanged) = (suspects + store.stats().suspects, unchanged + store.stats().unchanged);
-                match coins.below(3) {
-                    0 => drop(store.close().unwrap()),
-                    _ => drop(store),
-                }
-                if coins.below(2) == 0 {
-                    disk = disk.after_kill();
-                }
+                disk = end(store, disk, coins);
                 let (reopened, found) = open(&disk, background);
                 assert!(found == frames, "seed {seed}: after epoch {epoch}");
                 store = reopened;

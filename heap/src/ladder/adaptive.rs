@@ -170,6 +170,11 @@ impl Policy for Adaptive {
         self.accounts.get(index).copied().flatten().is_none_or(|account| account.burst <= 2.0 * expected)
     }
 
+    /// It costs as much as the second faults of 33 slots, and what is written densely after all has 512 of them.
+    fn fills(&self) -> bool {
+        true
+    }
+
     fn end_epoch(&mut self) {
         self.epoch = self.epoch.wrapping_add(1);
         (self.woken_before, self.woken, self.probes) = (self.woken, 0, 0);

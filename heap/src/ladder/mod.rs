@@ -30,7 +30,7 @@
 //! | --- | --- | --- | --- | --- | --- |
 //! | young | one entry | no | nothing | comparing, while it is being filled | being new, or comparing |
 //! | cold | one entry | as a whole | one fault for all 512 slots | nothing: scanned beside the running program | taking all 512 slots |
-//! | sparse | 512 pages | slot by slot | a fault a slot | scanning 512 entries, arming what was written | the scan |
+//! | sparse | 512 pages | slot by slot | a fault a slot, two until it is filled | scanning 512 entries, arming what was written | the scan |
 //! | hot | one entry (or pages) | no | nothing | comparing or copying 512 slots | comparing, or taking all |
 //!
 //! Edges are functions of [`Ladder`] (in `rungs.rs`): [`begin`](Ladder::begin) and [`vacate`](Ladder::vacate) are called by the allocator, all others by

@@ -89,6 +89,11 @@ pub trait Policy: Send {
         false
     }
 
+    /// Whether sparse lane-blocks are to be made cheaper to write ([`WriteTracker::fill`](crate::track::WriteTracker::fill)).
+    fn fills(&self) -> bool {
+        false
+    }
+
     /// Bytes of memory that the policy takes.
     fn memory_bytes(&self) -> usize;
 }

@@ -41,6 +41,8 @@ pub struct Ladder {
     young: LaneBlockSet,
     hot: LaneBlockSet,
     sparse: LaneBlockSet,
+    /// Sparse ones that are cheaper to write once they are filled.
+    bare: LaneBlockSet,
     /// Sparse ones that have not been harvested since slots were first handed out of them: so far, what was written was born.
     born: LaneBlockSet,
     unarmed: LaneBlockSet,
@@ -86,6 +88,7 @@ impl Ladder {
             young: LaneBlockSet::default(),
             hot: LaneBlockSet::default(),
             sparse: LaneBlockSet::default(),
+            bare: LaneBlockSet::default(),
             born: LaneBlockSet::default(),
             unarmed: LaneBlockSet::default(),
             woken: LaneBlockSet::default(),
@@ -190,6 +193,7 @@ impl Ladder {
             &self.young,
             &self.hot,
             &self.sparse,
+            &self.bare,
             &self.born,
             &self.unarmed,
             &self.woken,

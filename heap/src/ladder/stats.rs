@@ -38,6 +38,8 @@ pub struct LadderStats {
     pub predicted_not_written: u64,
     /// Lane-blocks that went from armed as a whole to armed slot by slot.
     pub refined: u64,
+    /// Those of them whose page tables were filled, so that a first write faults once and not twice.
+    pub filled: u64,
     /// Lane-blocks whose pages were replaced by one huge page.
     pub coarsened: u64,
 }
@@ -62,6 +64,7 @@ impl LadderStats {
             (&mut self.written_not_predicted, other.written_not_predicted),
             (&mut self.predicted_not_written, other.predicted_not_written),
             (&mut self.refined, other.refined),
+            (&mut self.filled, other.filled),
             (&mut self.coarsened, other.coarsened),
         ];
         for (sum, more) in pairs {

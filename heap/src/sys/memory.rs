@@ -20,7 +20,7 @@
 use super::fork::{fork_generation, install, same_process};
 use super::{
     limits,
-    pages::{advise, memfd},
+    pages::{FAULT_AROUND_BYTES, advise, memfd, touch},
 };
 use crate::base::{
     END_ZONE, Error, ErrorKind, FIRST_ZONE, LANE_SHIFT, PAGE, Result, ZONE_SHIFT, ZoneIndex, ZoneNumber,
@@ -39,8 +39,6 @@ use std::{
 
 pub use super::pages::ptr;
 
-/// What a fault on a page that is in memory maps around it, by the kernel's default.
-const FAULT_AROUND_BYTES: u64 = 64 << 10;
 /// Bytes of address space that a zone takes.
 const WINDOW_BYTES: u64 = 1 << ZONE_SHIFT;
 /// How often a huge page is asked for while the kernel says to try again.
@@ -274,7 +272,12 @@ impl ZoneMapping {
                 Ok(()) => start = end,
                 Err(e) => match e.raw_os_error() {
                     Some(libc::EINTR | libc::EAGAIN) => (),
-                    Some(libc::EINVAL) => return self.touch(start..range.end, PAGE as u64, 0),
+                    // Linux before 5.14.
+                    Some(libc::EINVAL) => {
+                        // SAFETY: the range is in lanes of this zone. No byte of it is anybody's yet; but for `collapse`, which such a kernel does not know.
+                        unsafe { touch(start..range.end, PAGE as u64, 0) };
+                        return Ok(());
+                    }
                     _ => return Err(e),
                 },
             }
@@ -292,21 +295,8 @@ impl ZoneMapping {
     pub fn map_backed(&self, range: Range<u64>, byte: usize) -> Result<()> {
         same_process(self.arena.generation)?;
         self.check_addresses(&range)?;
-        self.touch(range, FAULT_AROUND_BYTES, byte)
-    }
-
-    /// Reads the byte at `byte` of the first page of `range`, and then of the page at each multiple of `step`. With steps of a page, what `populate`
-    /// does on Linux before 5.14.
-    fn touch(&self, range: Range<u64>, step: u64, byte: usize) -> Result<()> {
-        debug_assert!(byte < PAGE && range.start.is_multiple_of(PAGE as u64));
-        let mut at = range.start;
-        while at < range.end {
-            // SAFETY: `check_addresses` has found the address within a window that stays mapped while `self` lives; the
-            // caller keeps to the lanes. Every byte of a memfd is initialised. The caller has not handed this byte out yet, so
-            // that nobody writes it; volatile, so that the read happens.
-            unsafe { ptr(at + byte as u64).read_volatile() };
-            at = (at + 1).next_multiple_of(step);
-        }
+        // SAFETY: the range is in lanes of this zone, which stay mapped while `self` lives; the caller has not handed this byte out yet, or the world is stopped.
+        unsafe { touch(range, FAULT_AROUND_BYTES, byte) };
         Ok(())
     }
 

@@ -32,6 +32,24 @@ pub unsafe fn advise(range: Range<u64>, advice: i32, name: &str) -> Result<()> {
     Err(Error::last_os(format!("madvise {name} of {:#x}..{:#x}", range.start, range.end)))
 }
 
+/// What a fault on a page that is in memory maps around it, by the kernel's default.
+pub const FAULT_AROUND_BYTES: u64 = 64 << 10;
+
+/// Reads the byte at `byte` of the first page of `range`, and then of the page at each multiple of `step`, so that they are mapped; with steps of
+/// [`FAULT_AROUND_BYTES`], the pages around them as well.
+///
+/// # Safety
+/// The range is mapped readable, to a file of ours, and nobody writes these bytes meanwhile.
+pub unsafe fn touch(range: Range<u64>, step: u64, byte: usize) {
+    debug_assert!(byte < PAGE && range.start.is_multiple_of(PAGE as u64));
+    let mut at = range.start;
+    while at < range.end {
+        // SAFETY: by this function's contract; every byte of a memfd is initialised. Volatile, so that the read happens.
+        unsafe { ptr(at + byte as u64).read_volatile() };
+        at = (at + 1).next_multiple_of(step);
+    }
+}
+
 /// A sparse file in memory, without a name.
 ///
 /// # Errors

@@ -45,6 +45,11 @@ impl Refusal {
         Self::new(libc::SYS_ioctl, (1, u32::MAX, linux_raw_sys::ioctl::UFFDIO_REGISTER), error)
     }
 
+    /// The end of that.
+    pub fn unregister(error: i32) -> Self {
+        Self::new(libc::SYS_ioctl, (1, u32::MAX, linux_raw_sys::ioctl::UFFDIO_UNREGISTER), error)
+    }
+
     fn new(call: libc::c_long, arg: (usize, u32, u32), error: i32) -> Self {
         Self { call, args: vec![arg], addresses: None, error }
     }

@@ -56,10 +56,22 @@ impl Pagemap {
     /// # Errors
     /// If the kernel does not tell.
     pub fn huge_bytes(&self, range: Range<u64>) -> Result<u64> {
+        self.bytes_that_are(raw::PAGE_IS_HUGE.into(), range)
+    }
+
+    /// How many bytes of `range` are mapped.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    #[cfg(test)]
+    pub fn present_bytes(&self, range: Range<u64>) -> Result<u64> {
+        self.bytes_that_are(raw::PAGE_IS_PRESENT.into(), range)
+    }
+
+    fn bytes_that_are(&self, mask: u64, range: Range<u64>) -> Result<u64> {
         let (mut bytes, mut from) = (0, range.start);
         while from < range.end {
             let mut regions = [NO_REGION; 64];
-            let mask = raw::PAGE_IS_HUGE.into();
             let (found, done) = self.ask(&(from..range.end), &mut regions, 0, mask)?;
             bytes += regions[..found].iter().map(|region| region.end - region.start).sum::<u64>();
             from = done;

@@ -140,6 +140,33 @@ fn a_refined_block_is_caught_page_by_page() {
 }
 
 #[test]
+fn a_filled_block_is_caught_page_by_page() {
+    let Some(lab) = Lab::huge(2, 3) else { return };
+    let (lane, middle) = (lab.lane(1, 0..3 * BLOCK), lab.block(1, 1));
+    let page = |n: u64| lab.page(1, BLOCK + n);
+    lab.arm(&lane);
+    lab.tracker.refine(middle.clone()).unwrap();
+    write(page(1), 7);
+    for _ in 0..2 {
+        // What was written and not harvested is forgotten: all of it is armed.
+        lab.tracker.fill(middle.clone()).unwrap();
+        assert_eq!((lab.harvest(&lane), read(page(1))), (vec![], 7));
+        for written in [vec![0, 1], vec![511], (0..512).step_by(5).collect()] {
+            let pages: Vec<u64> = written.into_iter().map(page).collect();
+            pages.iter().for_each(|page| write(*page, 7));
+            assert_eq!(lab.harvest(&lane), pages);
+            assert_eq!(lab.harvest(&lane), []);
+        }
+        lab.write_is_seen(&lane, 3);
+        lab.write_is_seen(&lane, 2 * BLOCK + 3);
+    }
+    lab.zone.remap(middle.clone()).unwrap();
+    lab.track(&middle);
+    lab.arm(&middle);
+    lab.write_is_seen(&lane, BLOCK + 77);
+}
+
+#[test]
 fn a_block_that_was_never_touched_can_be_refined() {
     let Some(lab) = Lab::paged(1, 1) else { return };
     let block = lab.block(1, 0);

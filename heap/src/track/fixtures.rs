@@ -99,6 +99,9 @@ impl WriteTracker for Failing {
         self.inner.arm(half)?;
         Err(error)
     }
+    fn fill(&self, range: Range<u64>) -> Result<()> {
+        if self.fuses.refine.holds() { self.inner.fill(range) } else { Err(blew(&range).1) }
+    }
     fn refine(&self, range: Range<u64>) -> Result<()> {
         if self.fuses.refine.holds() {
             return self.inner.refine(range);

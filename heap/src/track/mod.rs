@@ -85,6 +85,14 @@ pub trait WriteTracker: Send + Sync {
         self.arm(range)
     }
 
+    /// Makes the first write to each page of `range`, which was refined, cost less. All of it is armed. It must not race with writers.
+    ///
+    /// # Errors
+    /// If the operating system refuses. It is unknown then which pages are armed, and whether the range is tracked: [`WriteTracker::track`] it again.
+    fn fill(&self, range: Range<u64>) -> Result<()> {
+        self.arm(range)
+    }
+
     /// Arms all of `range`, whatever was written before.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::{
     base::{Error, ErrorKind, Result},
     sys::{
         fork,
-        pages::advise,
+        pages::{FAULT_AROUND_BYTES, advise, touch},
         probe::probe,
         scan::{NO_REGION, Pagemap, Region},
         uffd::Uffd,
@@ -114,6 +114,21 @@ impl WriteTracker for UffdTracker {
         fork::same_process(self.generation)?;
         // SAFETY: the range is tracked, so it is a shared mapping of a memfd: its bytes stay in the memfd.
         unsafe { advise(range.clone(), libc::MADV_DONTNEED, "MADV_DONTNEED")? };
+        self.uffd.protect(range)
+    }
+
+    /// A refined range has markers; the first write to one faults twice, 2.05 us. This puts entries in their place, which takes 42 us for a block, and a first write then takes 0.78 us.
+    /// While a range is registered, each page must fault for that (400 us for a block); so it is not, for a moment.
+    fn fill(&self, range: Range<u64>) -> Result<()> {
+        fork::same_process(self.generation)?;
+        if self.uffd.unregister(range.clone()).is_err() {
+            // A part of a mapping is one mapping more, which the kernel refuses at their limit. The markers are there still.
+            return Ok(());
+        }
+        // SAFETY: the range is tracked, so it is a mapping of a memfd; by the contract of `fill` nobody writes to it.
+        unsafe { touch(range.clone(), FAULT_AROUND_BYTES, 0) };
+        // SAFETY: as above, a shared mapping of a memfd.
+        unsafe { self.uffd.register(range.clone())? };
         self.uffd.protect(range)
     }
 

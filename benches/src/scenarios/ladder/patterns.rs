@@ -9,6 +9,7 @@
 //!   run on.
 //! - *Faults* to *eager* are the heap's own counters ([`strewn::LadderStats`]): writes caught, slots armed on their own and lane-blocks armed as a whole
 //!   that scans looked at, and slots copied or compared without a fault that tells that they were written.
+//! - *Left out* are slots that were copied because a neighbour woke their lane-block, and not written, because the image had them so.
 //! - *Log/B* are the bytes written to the log for each byte of an object modified, however often it was written.
 //! - *Surprises* are lane-blocks that were not hot and were written; *idle* are those that were hot and were not.
 //!
@@ -30,7 +31,7 @@ use strewn::{Heap, HeapOptions, LadderStats, Mapping, PolicyKind, Stats, Tracker
 
 const PAGE: &str = "page";
 const SIGNAL: &str = "signal";
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 17] = [
     "contestant",
     "total s",
     "/ best fixed",
@@ -44,6 +45,7 @@ const COLUMNS: [&str; 16] = [
     "slots scanned",
     "cold scanned",
     "eager",
+    "left out",
     "log/B",
     "surprises",
     "idle",
@@ -177,6 +179,7 @@ impl Contestant {
             TrackerKind::Page => Value::Null,
             _ => each((counter(&after.ladder) - counter(&self.before.ladder)) as f64),
         };
+
         let total = sums.total(checkpoints);
         Ok(vec![
             json!(self.name),
@@ -192,6 +195,7 @@ impl Contestant {
             counted(|ladder| ladder.slots_scanned),
             counted(|ladder| ladder.cold_scanned),
             counted(|ladder| ladder.eager_copies + ladder.eager_compares),
+            each((after.objects_unchanged - self.before.objects_unchanged) as f64),
             figure((after.log_bytes - self.before.log_bytes) as f64 / sums.modified_bytes),
             counted(|ladder| ladder.written_not_predicted),
             counted(|ladder| ladder.predicted_not_written),

@@ -41,6 +41,8 @@ struct Script {
     /// How many cold ones to make sparse, and which of them not.
     refine_cold: u32,
     kept_cold: BTreeSet<LaneBlock>,
+    /// Whether sparse ones are filled.
+    fills: bool,
     asked: Vec<(LaneBlock, Seen)>,
     cold: u64,
     epochs: u32,
@@ -64,6 +66,9 @@ impl Policy for Scripted {
     }
     fn refines(&self, at: LaneBlock) -> bool {
         !self.0.lock().unwrap().kept_cold.contains(&at)
+    }
+    fn fills(&self) -> bool {
+        self.0.lock().unwrap().fills
     }
     fn memory_bytes(&self) -> usize {
         0
@@ -286,6 +291,11 @@ impl Lab {
     /// How many bytes of the lane's view of `at` are mapped by a huge page.
     fn huge_bytes(&self, at: LaneBlock) -> u64 {
         Pagemap::open().unwrap().huge_bytes(self.range(at)).unwrap()
+    }
+
+    /// How many bytes of it are mapped at all.
+    fn present_bytes(&self, at: LaneBlock) -> u64 {
+        Pagemap::open().unwrap().present_bytes(self.range(at)).unwrap()
     }
 
     fn range(&self, at: LaneBlock) -> Range<u64> {

@@ -169,6 +169,7 @@ fn check(kind: TrackerKind, coarse: bool) {
         let Some(mut lab) = Lab::new(kind, BLOCKS * BLOCK_FRAMES, coarse) else { return Ok(()) };
         if huge && coarse {
             (0..BLOCKS).for_each(|block| _ = lab.collapse(block));
+            lab.script().fills = true;
         }
         for op in ops.into_iter().filter(is_possible) {
             lab.step(op);

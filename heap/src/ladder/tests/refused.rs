@@ -81,3 +81,41 @@ fn a_vacant_block_that_can_not_be_mapped_anew_can_be_filled_again() {
         assert_eq!(lab.states()[1], if huge_again { 2 } else { 0 });
     }
 }
+
+/// Its table of pages is filled, and nobody tracks it: it is hot until somebody does.
+#[test]
+fn what_can_not_be_tracked_again_when_it_is_filled_is_looked_at() {
+    for from in RUNGS.into_iter().filter(|rung| *rung != Rung::Sparse && can_refuse()) {
+        let Some(mut lab) = Lab::huge(3) else { return };
+        let here = at(2, 1);
+        lab.script().fills = true;
+        lab.fill_to(&[here], from);
+        lab.order(Rung::Sparse);
+        for place in [7, 8] {
+            lab.write(here, [place]);
+            let marks = refusing(&[Refusal::register(libc::ENOMEM)], || lab.cut());
+            assert!(marks[&here].contains(&place), "{from:?}");
+            assert_eq!((lab.states(), lab.ladder.is_untracked(here)), ([0, 0, 0, 1], true), "{from:?}");
+        }
+        lab.write(here, [9]);
+        assert!(lab.cut()[&here].contains(&9), "{from:?}");
+        assert_eq!((lab.states(), lab.ladder.is_untracked(here)), ([0, 0, 1, 0], false), "{from:?}");
+        lab.write(here, [10, 11]);
+        assert_eq!(lab.cut(), Marks::from([(here, vec![10, 11])]), "{from:?}");
+    }
+}
+
+/// At the limit of mappings, a part of one cannot stop being tracked: then it keeps its markers.
+#[test]
+fn what_can_not_be_filled_stays_as_it_is() {
+    let Some(mut lab) = Lab::huge(3).filter(|_| can_refuse()) else { return };
+    let here = at(2, 1);
+    lab.script().fills = true;
+    lab.fill_to(&[here], Rung::Cold);
+    lab.order(Rung::Sparse);
+    lab.write(here, [7]);
+    assert_eq!(refusing(&[Refusal::unregister(libc::ENOMEM)], || lab.cut()).len(), 1);
+    assert_eq!((lab.states(), lab.ladder.is_untracked(here), lab.present_bytes(here)), ([0, 0, 1, 0], false, 0));
+    lab.write(here, [10, 11]);
+    assert_eq!(lab.cut(), Marks::from([(here, vec![10, 11])]));
+}

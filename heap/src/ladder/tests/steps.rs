@@ -199,6 +199,25 @@ fn what_is_freed_and_taken_again_is_compared_with_what_it_was() {
     assert_eq!(lab.asked(copied).unwrap().written, Written::Exactly(0));
 }
 
+/// Some a cut, and what is filled is caught slot by slot as before.
+#[test]
+fn sparse_lane_blocks_are_filled() {
+    let Some(mut lab) = Lab::huge(5) else { return };
+    lab.script().fills = true;
+    let all = [at(0, 0), at(1, 1), at(2, 2), at(3, 3), at(4, 1)];
+    lab.fill_to(&all, Rung::Sparse);
+    let filled = |lab: &Lab| all.map(|at| lab.present_bytes(at) == BLOCK_BYTES).into_iter().filter(|is| *is).count();
+    for count in [2, 4, 5, 5] {
+        assert_eq!((lab.stats().filled, filled(&lab)), (count, count as usize));
+        all.iter().for_each(|at| lab.write(*at, [3, 400]));
+        assert_eq!(lab.cut(), all.into_iter().map(|at| (at, vec![3, 400])).collect());
+    }
+    lab.order(Rung::Cold);
+    lab.write(all[0], [5]);
+    lab.cut();
+    assert_eq!((lab.cut(), lab.states()[1] > 0), (Marks::new(), true));
+}
+
 #[test]
 fn what_happens_is_counted() {
     let Some(mut lab) = Lab::huge(4) else { return };

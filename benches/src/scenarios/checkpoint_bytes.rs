@@ -119,11 +119,13 @@ fn measure(setting: &Setting, sides: &mut [Population; 2], percent: f64, table: 
     let (objects, bytes) = (sides[0].objects(), sides[0].object_bytes());
     let count = ((objects as f64 * percent / 100.0) as usize).max(1);
     let modified = (count * bytes) as f64;
-    // The headline's configuration gets more time than the others; and its log files are written over once before it counts, because the first write of
-    // a file costs the disk several times as much as later ones.
+    // The headline's configuration gets more time than the others. Before it counts, its log files are written over once, because the first write of a file costs the disk several
+    // times as much as later ones; and the ladder settles: for ten checkpoints after the writes have become sparse, it fills page tables in the pause, 8 ms each time.
     let headline = bytes == 64 && percent == 1.0;
-    let (warm, quick_ms) = if headline { (setting.scale.pick(1, 5, 5), 4_000) } else { (1, 150) };
-    let rounds = setting.rounds(warm, repeats(setting.scale, count, bytes), quick_ms);
+    let (warm, quick_ms) = if headline { (setting.scale.pick(1, 15, 15), 8_000) } else { (1, 150) };
+    let repeats = repeats(setting.scale, count, bytes);
+    let rounds =
+        setting.rounds(warm, if headline { repeats.max(setting.scale.pick(1, 7, 7)) } else { repeats }, quick_ms);
     let runs = interleave(sides, rounds, |side, round| one(setting, side, count, round as u64))?;
     let both = |aspect: fn(&Round) -> f64| [median_of(&runs[0], aspect), median_of(&runs[1], aspect)];
     let amplification = both(|round| round.log_bytes).map(|bytes| bytes / modified);

@@ -309,6 +309,33 @@ fn a_huge_page_can_be_armed_page_by_page_and_mapped_whole_again() {
     assert_eq!(lab.written(&all), one(middle));
 }
 
+/// For a moment a part is not tracked: reading maps what is around then, and afterwards it is one mapping with the rest again.
+#[test]
+fn a_part_of_a_tracked_lane_can_be_filled() {
+    let Some(lab) = huge_lab(2, 3) else { return };
+    let (all, middle) = (lab.pages(1, 0..3 * BLOCK_PAGES), lab.pages(1, BLOCK_PAGES..2 * BLOCK_PAGES));
+    lab.register_armed(&all);
+    let before = mappings(&lab);
+    dont_need(&middle);
+    lab.uffd.protect(middle.clone()).unwrap();
+    lab.uffd.unregister(middle.clone()).unwrap();
+    assert_eq!(mappings(&lab), before + 2);
+    read(middle.start);
+    // 64 KiB, or all that is one huge page (Linux 6.18); by entries of pages, because there is a table.
+    let around = lab.pagemap.present_bytes(middle.clone()).unwrap();
+    assert!(around > PAGE as u64, "{around:#x} bytes are mapped around a page");
+    assert_eq!(huge_bytes(&lab, &middle), 0);
+    // SAFETY: a lane that `lab` keeps mapped, tracked by nobody else.
+    unsafe { lab.uffd.register(middle.clone()).unwrap() };
+    lab.uffd.protect(middle.clone()).unwrap();
+    assert_eq!((mappings(&lab), lab.written(&all)), (before, vec![]));
+    for page in [0, 9, 400] {
+        let page = lab.pages(1, BLOCK_PAGES + page..BLOCK_PAGES + page + 1);
+        write(page.start);
+        assert_eq!(lab.written(&all), one(page));
+    }
+}
+
 /// Other lanes keep their page tables, and what these know.
 #[test]
 fn collapsing_a_block_forgets_no_mark_of_another_lane() {

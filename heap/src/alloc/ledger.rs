@@ -33,7 +33,7 @@ pub struct FrameDelta {
     pub allocated: Option<SlotMask>,
     /// The slots to copy: allocated, and written or newly allocated.
     pub dirty: SlotMask,
-    /// The slots to copy of which it is not known whether they were written. They were allocated at the last cut.
+    /// The slots to copy of which it is not known whether they were written. They were allocated at the last cut whose record was not lost.
     pub suspects: SlotMask,
     /// How many more slots are allocated than at the last cut.
     pub live_change: i64,
@@ -115,7 +115,12 @@ impl Ledger {
         self.cut[range.clone()].copy_from_slice(&allocated.words()[..self.words]);
         self.dirty[range].fill(0);
         let tell = allocated != before || self.owed.contains(frame);
-        let suspects = written.and(suspects).and(&before).and(&allocated);
+        // If the record that had the frame's bitmap was lost, `before` is newer than what is durable.
+        let suspects = if self.owed.contains(frame) {
+            SlotMask::EMPTY
+        } else {
+            written.and(suspects).and(&before).and(&allocated)
+        };
         FrameDelta {
             allocated: tell.then_some(allocated),
             dirty: written.or(&allocated.minus(&before)).and(&allocated).minus(&suspects),
@@ -189,6 +194,25 @@ mod tests {
         );
         ledger.set_cached(frame, SlotIndex(200), false);
         assert_eq!(ledger.settle(frame, taken.words(), &SlotMask::EMPTY).dirty, mask(&[200]));
+    }
+
+    /// What the image has of it may be from before it was freed.
+    #[test]
+    fn a_slot_that_was_new_in_a_lost_record_is_no_suspect() {
+        let mut ledger = Ledger::new(SlotLayout::new(64).unwrap());
+        ledger.grow(1);
+        let (frame, both) = (FrameIndex(0), mask(&[1, 2]));
+        ledger.settle(frame, &mask(&[2]).words()[..1], &SlotMask::EMPTY);
+        let lost = ledger.settle(frame, &both.words()[..1], &both);
+        assert_eq!((lost.dirty, lost.suspects), (mask(&[1]), SlotMask::EMPTY));
+        ledger.mark_all_dirty(frame, &lost.dirty);
+        ledger.owed.insert(frame);
+        ledger.mark_all_dirty(frame, &both);
+        let delta = ledger.settle(frame, &both.words()[..1], &both);
+        assert_eq!((delta.dirty, delta.suspects), (both, SlotMask::EMPTY));
+        ledger.close_epoch();
+        ledger.mark_all_dirty(frame, &both);
+        assert_eq!(ledger.settle(frame, &both.words()[..1], &mask(&[2])).suspects, mask(&[2]));
     }
 
     #[test]

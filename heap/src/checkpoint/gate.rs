@@ -10,8 +10,9 @@
 //! The proof of G1 is Dekker's: `enter` stores `moves`, then loads `closed`; `close` stores `closed`, then loads `moves`; all four are SeqCst,
 //! so in their single total order at least one of the two sees the other's store. If `enter` sees it, it steps back; if `close` sees it, it waits.
 //!
-//! G3: a thread's moves only grow, and while the gate is closed the last of them is seen (G2). If that is an even number that was seen before, it was the last one
-//! then as well, and all that the thread did inside happens before that look.
+//! G3: a thread's moves only grow, and while the gate is closed that of its last leaving is seen (G1); what a thread adds when it steps in and back again at the closed gate
+//! may be missed, and nothing is written in between. If what is seen is an even number that was seen before, it was that of the last leaving then as well, and all that the
+//! thread did inside happens before that look.
 
 use crate::base::sync::{AtomicU64, Condvar, Mutex, Ordering, announce, lock};
 

@@ -1,7 +1,8 @@
 //! [`Folded`]: which slots the image is sure to have as they were recorded last, and comparing with them what may not have changed at all.
 //!
-//! 1. A slot that neither log segment has is in the image as it was recorded last: a segment becomes active only after the one before the last was folded. Folding the sealed
-//!    one may write its frame, but that slot with the bytes that are there (`image.rs`). So they may be compared at any moment; and what comes out depends on the records alone.
+//! 1. A slot that neither log segment changes is in the image as it was recorded last: a segment becomes active only after the one before the last was folded. Folding the sealed
+//!    one may write its frame, but that slot with the bytes that are there (`image.rs`). So they may be compared at any moment; and what comes out depends on the records since the
+//!    heap was opened alone. A segment that makes all of a frame zeros changes all its slots.
 //! 2. A slot whose bytes are those in the image need not be recorded: with and without it, what recovery finds after this record is the same. Whatever cannot be read, or
 //!    may not be compared, counts as changed.
 //!
@@ -25,12 +26,15 @@ struct Logged(HashMap<(ZoneIndex, u32), Box<[u64]>>);
 
 impl Logged {
     fn note(&mut self, item: &Item<'_>) {
-        if let Item::Frame { zone, layout, frame, dirty, .. } = item {
+        if let Item::Frame { zone, layout, frame, dirty, allocated, .. } = item {
+            // A frame without a slot becomes zeros, all of it, when the segment is folded.
+            let emptied = allocated.is_some_and(|slots| slots.is_empty());
+            let slots = if emptied { SlotMask::first(layout.slots()) } else { *dirty };
             let words = layout.mask_words();
             let block = self.0.entry((*zone, frame.0 / BLOCK_FRAMES));
             let block = block.or_insert_with(|| vec![0; words * BLOCK_FRAMES as usize].into());
             let at = (frame.0 % BLOCK_FRAMES) as usize * words;
-            block[at..at + words].iter_mut().zip(dirty.words()).for_each(|(word, more)| *word |= more);
+            block[at..at + words].iter_mut().zip(slots.words()).for_each(|(word, more)| *word |= more);
         }
     }
 
@@ -127,11 +131,12 @@ impl Chunk<'_> {
             self.bytes.clear();
             (self.zone, self.file) = (Some(zone), self.storage.open_file(&names::zone(zone.index())).ok()?);
         }
+        let file = self.file.as_ref()?;
         let loaded = self.first..self.first + (self.bytes.len() / PAGE) as u32;
         if !loaded.contains(&frame.0) {
             self.first = frame.0 / CHUNK_FRAMES * CHUNK_FRAMES;
             self.bytes.resize(CHUNK_FRAMES as usize * PAGE, 0);
-            let read = read_zero_filled(&**self.file.as_ref()?, u64::from(self.first) * PAGE as u64, &mut self.bytes);
+            let read = read_zero_filled(&**file, u64::from(self.first) * PAGE as u64, &mut self.bytes);
             if read.is_err() {
                 self.bytes.clear();
                 return None;

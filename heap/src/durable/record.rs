@@ -162,8 +162,8 @@ impl RecordBuilder {
         }
     }
 
-    /// Slots `dirty` of `frame` may have changed: see [`Record::sift`]. All of them were allocated at the last checkpoint, and nothing before this in the record is about them: they
-    /// are compared with what was there before the record.
+    /// Slots `dirty` of `frame` may have changed: see [`Record::sift`]. All of them were allocated at the last durable checkpoint, and nothing before this in the record is about them:
+    /// they are compared with what was there before the record.
     ///
     /// # Safety
     /// As for [`frame`](Self::frame).
@@ -352,6 +352,7 @@ impl Record {
             return spare;
         }
         let mut out = RecordBuilder::new(spare);
+        out.buffer.reserve(self.buffer.len());
         let mut at = RecordHeader::BYTES;
         let mut page = [0; PAGE];
         for run in std::mem::take(&mut self.suspects) {

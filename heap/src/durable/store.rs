@@ -186,7 +186,7 @@ impl LogStore {
     }
 
     /// Makes `record` durable as `epoch`, which must be later than the last one. Returns once it is. Of its suspects, only what differs from the image is
-    /// written; they are sifted even if that fails.
+    /// written; they may be sifted even if that fails.
     ///
     /// # Errors
     /// `StorageFull` and the like: nothing was committed; the same or another record may be appended again.

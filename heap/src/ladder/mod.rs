@@ -33,7 +33,7 @@
 //! | sparse | 512 pages | slot by slot | a fault a slot, two until it is filled | scanning 512 entries, arming what was written | the scan |
 //! | hot | one entry (or pages) | no | nothing | comparing or copying 512 slots | comparing, or taking all |
 //!
-//! Edges are functions of [`Ladder`] (in `rungs.rs`): [`begin`](Ladder::begin) and [`vacate`](Ladder::vacate) are called by the allocator, all others by
+//! Edges are functions of [`Ladder`] (in `rungs.rs` and `rungs/steps.rs`): [`begin`](Ladder::begin) and [`vacate`](Ladder::vacate) are called by the allocator, all others by
 //! [`climb`](Ladder::climb), in the pause and after that range's harvest. Which edge is taken is up to a [`Policy`](policy::Policy). Where lanes are mapped by pages there are sparse
 //! and hot lane-blocks only.
 //!

@@ -347,6 +347,8 @@ impl Ladder {
                 assert_eq!(unarmed, young || hot || fresh, "D2: {at:?}");
                 let cold = states == 0;
                 assert!(!cold && !young || self.coarse && self.is_huge(at.block()), "D4: {at:?}, young {young}");
+                assert!(sparse || !self.bare.contains(at), "{at:?} is to be filled, and not sparse");
+                assert!(cold || !self.vouched.contains(at), "{at:?} is vouched for, and not cold");
                 assert!(!self.untracked.contains(at) || hot || fresh, "{at:?} is not tracked, and not hot");
                 let shadow = self.shadows.has(at);
                 assert!(shadow || !hot, "D3: {at:?} is hot, and has no shadow");

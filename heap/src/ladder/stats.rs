@@ -38,7 +38,7 @@ pub struct LadderStats {
     pub predicted_not_written: u64,
     /// Lane-blocks that went from armed as a whole to armed slot by slot.
     pub refined: u64,
-    /// Those of them whose page tables were filled, so that a first write faults once and not twice.
+    /// How often the page table of one of them was to be filled, so that a first write faults once and not twice.
     pub filled: u64,
     /// Lane-blocks whose pages were replaced by one huge page.
     pub coarsened: u64,

@@ -295,7 +295,8 @@ impl ZoneMapping {
     pub fn map_backed(&self, range: Range<u64>, byte: usize) -> Result<()> {
         same_process(self.arena.generation)?;
         self.check_addresses(&range)?;
-        // SAFETY: the range is in lanes of this zone, which stay mapped while `self` lives; the caller has not handed this byte out yet, or the world is stopped.
+        // SAFETY: the range is in lanes of this zone, which stay mapped while `self` lives; the caller has not handed this byte out yet, or the world is stopped, or
+        // nobody has the heap yet.
         unsafe { touch(range, FAULT_AROUND_BYTES, byte) };
         Ok(())
     }

@@ -122,8 +122,8 @@ impl WriteTracker for UffdTracker {
     fn fill(&self, range: Range<u64>) -> Result<()> {
         fork::same_process(self.generation)?;
         if self.uffd.unregister(range.clone()).is_err() {
-            // A part of a mapping is one mapping more, which the kernel refuses at their limit. The markers are there still.
-            return Ok(());
+            // A part of a mapping is one mapping more, which the kernel refuses at their limit; it may have disarmed the range by then.
+            return self.uffd.protect(range);
         }
         // SAFETY: the range is tracked, so it is a mapping of a memfd; by the contract of `fill` nobody writes to it.
         unsafe { touch(range.clone(), FAULT_AROUND_BYTES, 0) };

@@ -68,7 +68,7 @@ impl SlotZone {
     }
 
     /// Makes huge pages of blocks that were filled page by page. Best effort: a block that the kernel refuses is not tried again, one whose pages are busy
-    /// is tried [`BUSY_MAX`] times, once a call.
+    /// is tried [`BUSY_MAX`] times, once a call. Blocks that were recovered, or filled again, are not asked here.
     pub fn collapse_filled(&mut self) {
         if !self.wants_huge_pages() {
             return;

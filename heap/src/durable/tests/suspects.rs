@@ -92,3 +92,37 @@ fn what_is_left_out_is_in_the_image() {
         "{unchanged} of {suspects} suspects were left out"
     );
 }
+
+/// What the image has of a frame that has become empty, and is not folded yet, is not what recovery finds.
+#[test]
+fn slots_of_a_frame_that_was_empty_are_not_left_out() {
+    let disk = disk(false);
+    let mut store = LogStore::create_in(disk.lock().unwrap(), &OPTIONS).unwrap();
+    store.fold_in_foreground();
+    let all = SlotMask::first(64);
+    let mut epoch = 0;
+    let mut append = |store: &mut LogStore, change: &dyn Fn(&mut RecordBuilder)| {
+        let mut builder = RecordBuilder::new(Vec::new());
+        change(&mut builder);
+        epoch += 1;
+        store.append(Epoch(epoch), &mut builder.finish()).unwrap();
+    };
+    let ones = [1; PAGE];
+    let record = |builder: &mut RecordBuilder, frame, allocated: &SlotMask, dirty: &SlotMask| {
+        // SAFETY: `ones` has PAGE bytes, and nobody writes them.
+        unsafe { builder.frame(ZONE, layout(), FrameIndex(frame), Some(allocated), dirty, ones.as_ptr()) };
+    };
+    append(&mut store, &|builder| builder.zone(ZONE, ZoneNumber(0x30), ZoneKind::Slots(layout())));
+    (0..4).for_each(|frame| append(&mut store, &|builder| record(builder, frame, &all, &all)));
+    assert!(store.stats().folds >= 2, "frame 0 is in the image, and in no segment");
+    append(&mut store, &|builder| record(builder, 0, &SlotMask::EMPTY, &SlotMask::EMPTY));
+    let folds = store.stats().folds;
+    append(&mut store, &|builder| {
+        record(builder, 0, &all, &SlotMask::EMPTY);
+        // SAFETY: as above.
+        unsafe { builder.suspects(ZONE, layout(), FrameIndex(0), &all, ones.as_ptr()) };
+    });
+    assert_eq!((store.stats().folds, store.stats().suspects), (folds, 64));
+    drop(store);
+    assert!(open(&disk, false).1.iter().all(|slots| *slots == [1; 64]));
+}

@@ -5,8 +5,8 @@
 //!   was written since it was last recorded (the tracker reports it), and every one that is newly allocated (the ledger knows it).
 //! - C2. What was harvested is recorded or owed: dirty bits stay in the ledger until a record takes them, and a record that failed puts them back.
 //! - C3. The order in a record is that of zone table and frame, whatever the threads did: the same operations give the same bytes.
-//! - C4. A slot that is recorded as a suspect was allocated at the last cut whose record was not lost, and nothing before it in the same record is about it: the writer compares it with the image as it was
-//!   before the record.
+//! - C4. A slot that is recorded as a suspect was allocated at the last cut whose record was not lost, and nothing before it in the same record is about
+//!   it: the writer compares it with the image as it was before the record.
 
 use super::roots::RootTable;
 use super::threads::{Stopped, Threads};

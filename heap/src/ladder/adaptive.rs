@@ -19,7 +19,7 @@ use crate::base::{LaneBlock, SlotLayout};
 
 /// An epoch's share of an account. The last 16 epochs count for two thirds.
 const SHARE: f32 = 1.0 / 16.0;
-/// A move must promise to save this much an epoch, in nanoseconds: half of what it costs (8 to 18 us), spread over the epochs that the accounts remember.
+/// A move must promise to save this much an epoch, in nanoseconds: half of what it costs (8 to 18 us; filling not counted, which pays for itself), spread over the epochs that the accounts remember.
 const MOVE: f32 = 600.0;
 /// And this part of what the lane-block costs where it is.
 const MOVE_PART: f32 = 0.1;

@@ -60,6 +60,13 @@ impl Lab {
         self.tracker.arm(range.clone()).unwrap();
     }
 
+    /// Writes to `pages` of `lane`, in ascending order; its harvest must tell of these alone, and once.
+    fn each_is_seen(&self, lane: &Range<u64>, pages: Vec<u64>) {
+        pages.iter().for_each(|page| write(*page, 7));
+        assert_eq!(self.harvest(lane), pages);
+        assert_eq!(self.harvest(lane), []);
+    }
+
     /// Writes to page `page` of `lane`, a range of whole blocks; its harvest must tell of that, and of nothing outside the page's block.
     fn write_is_seen(&self, lane: &Range<u64>, page: u64) {
         let addr = lane.start + page * PAGE as u64;
@@ -126,10 +133,7 @@ fn a_refined_block_is_caught_page_by_page() {
     every(&middle).into_iter().step_by(3).for_each(|page| _ = read(page));
     assert_eq!((read(page(1)), lab.harvest(&lane)), (7, vec![]));
     for written in [vec![0], vec![511], vec![17, 18, 300], (0..512).step_by(5).collect(), vec![17]] {
-        let pages: Vec<u64> = written.into_iter().map(page).collect();
-        pages.iter().for_each(|page| write(*page, 9));
-        assert_eq!(lab.harvest(&lane), pages);
-        assert_eq!(lab.harvest(&lane), []);
+        lab.each_is_seen(&lane, written.into_iter().map(page).collect());
     }
     lab.write_is_seen(&lane, 3);
     lab.write_is_seen(&lane, 2 * BLOCK + 3);
@@ -152,10 +156,7 @@ fn a_filled_block_is_caught_page_by_page() {
         lab.tracker.fill(middle.clone()).unwrap();
         assert_eq!((lab.harvest(&lane), read(page(1))), (vec![], 7));
         for written in [vec![0, 1], vec![511], (0..512).step_by(5).collect()] {
-            let pages: Vec<u64> = written.into_iter().map(page).collect();
-            pages.iter().for_each(|page| write(*page, 7));
-            assert_eq!(lab.harvest(&lane), pages);
-            assert_eq!(lab.harvest(&lane), []);
+            lab.each_is_seen(&lane, written.into_iter().map(page).collect());
         }
         lab.write_is_seen(&lane, 3);
         lab.write_is_seen(&lane, 2 * BLOCK + 3);

@@ -85,7 +85,8 @@ pub trait WriteTracker: Send + Sync {
         self.arm(range)
     }
 
-    /// Makes the first write to each page of `range`, which was refined, cost less. All of it is armed. It must not race with writers.
+    /// Makes the first write to each page of `range`, which was refined, cost less. All of it is armed. It must not race with writers to
+    /// these pages, through whatever mapping.
     ///
     /// # Errors
     /// If the operating system refuses. It is unknown then which pages are armed, and whether the range is tracked: [`WriteTracker::track`] it again.

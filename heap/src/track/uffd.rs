@@ -125,7 +125,7 @@ impl WriteTracker for UffdTracker {
             // A part of a mapping is one mapping more, which the kernel refuses at their limit; it may have disarmed the range by then.
             return self.uffd.protect(range);
         }
-        // SAFETY: the range is tracked, so it is a mapping of a memfd; by the contract of `fill` nobody writes to it.
+        // SAFETY: the range is tracked, so it is a mapping of a memfd; by the contract of `fill` nobody writes to its pages.
         unsafe { touch(range.clone(), FAULT_AROUND_BYTES, 0) };
         // SAFETY: as above, a shared mapping of a memfd.
         unsafe { self.uffd.register(range.clone())? };

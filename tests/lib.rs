@@ -4,6 +4,8 @@
 pub mod bank;
 #[path = "support/damage.rs"]
 pub mod damage;
+#[path = "support/explore/mod.rs"]
+pub mod explore;
 #[path = "support/files.rs"]
 pub mod files;
 #[path = "support/memory.rs"]
@@ -12,7 +14,11 @@ pub mod memory;
 pub mod process;
 #[path = "support/script.rs"]
 pub mod script;
+#[path = "support/sim/mod.rs"]
+pub mod sim;
 #[path = "support/specimen.rs"]
 pub mod specimen;
+#[path = "support/store_model.rs"]
+pub mod store_model;
 #[path = "support/trackers.rs"]
 pub mod trackers;

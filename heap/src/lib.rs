@@ -17,6 +17,9 @@ mod options;
 mod section;
 mod stats;
 mod sys;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 mod ticker;
 mod track;
 mod typed;

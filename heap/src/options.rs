@@ -1,7 +1,7 @@
 //! [`HeapOptions`]: how a heap is created and opened.
 
 use crate::base::{Error, ErrorKind, Result};
-use crate::durable::{Addressing, LogStore, StoreOptions};
+use crate::durable::{Addressing, LogStore, Place, StoreOptions, default_place};
 use crate::engine::Engine;
 use crate::heap::Heap;
 use crate::ladder::{Mapping, PolicyKind};
@@ -79,7 +79,10 @@ impl HeapOptions {
     /// `AlreadyExists` if there is anything at `path`; `InvalidArgument` for a log below 4096 bytes; `Unsupported` if the kernel lacks what the
     /// tracker needs; `PermissionDenied`, `StorageFull`, `Io`.
     pub fn create(&self, path: impl AsRef<Path>) -> Result<Heap> {
-        let path = path.as_ref();
+        self.create_in(default_place(), path.as_ref())
+    }
+
+    pub(crate) fn create_in(&self, place: &dyn Place, path: &Path) -> Result<Heap> {
         if self.log_bytes < LOG_BYTES_MIN {
             let what = format!("log_bytes is {}, below the minimum of {LOG_BYTES_MIN}", self.log_bytes);
             return Err(Error::new(ErrorKind::InvalidArgument, what));
@@ -87,7 +90,7 @@ impl HeapOptions {
         let kind = self.wanted_tracker()?.unwrap_or_else(|| sys::probe::probe().default_tracker());
         let heap_id = self.heap_id()?;
         let store = StoreOptions { heap_id, addressing: addressing_of(kind), log_bytes: self.log_bytes };
-        Ok(Heap::new(Engine::create(path, &store, kind, self.wanted_ladder()?)?))
+        Ok(Heap::new(Engine::create(place, path, &store, kind, self.wanted_ladder()?)?))
     }
 
     /// Opens the heap at `path` as of its last durable checkpoint. Blocks while it reads the image and the log.
@@ -96,10 +99,13 @@ impl HeapOptions {
     /// `NotFound`, `NotAHeap`, `UnsupportedVersion`, `Corrupt`, `Locked` (someone has it open), `AddressInUse` (something is mapped where its objects must lie),
     /// `InvalidArgument` (the tracker asked for cannot serve it), `PermissionDenied`, `Io`. The files are left as they were.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Heap> {
-        let path = path.as_ref();
+        self.open_in(default_place(), path.as_ref())
+    }
+
+    pub(crate) fn open_in(&self, place: &dyn Place, path: &Path) -> Result<Heap> {
         let wanted = self.wanted_tracker()?;
         let ladder = self.wanted_ladder()?;
-        let (store, recovered) = LogStore::open(path)?;
+        let (store, recovered) = LogStore::open(place, path)?;
         let kind = match (recovered.addressing, wanted) {
             (Addressing::Dense, None) => TrackerKind::Page,
             (Addressing::Lanes, None) => sys::probe::probe().default_tracker(),

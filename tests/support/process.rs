@@ -101,3 +101,8 @@ pub fn describe(output: &Output) -> String {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     format!("{}\n--- stdout\n{out}\n--- stderr\n{err}", output.status)
 }
+
+/// Whether suites are to run long: `STREWN_CRASH=long`.
+pub fn is_long() -> bool {
+    std::env::var("STREWN_CRASH").is_ok_and(|how| how == "long")
+}

@@ -6,7 +6,7 @@
 //!   and whoever moves slots into or out of a cache (refill, flush), or finds them there at a cut, notes the frame.
 //! - L3. `dirty` bits are set only for frames in `touched`, and are cleared only by the cut that records them.
 
-use crate::base::{FrameIndex, FrameSet, SlotIndex, SlotLayout, SlotMask};
+use crate::base::{Canary, FrameIndex, FrameSet, SlotIndex, SlotLayout, SlotMask, canary};
 use std::ops::Range;
 
 /// Bit per slot and set of frames, for one zone.
@@ -121,9 +121,11 @@ impl Ledger {
         } else {
             written.and(suspects).and(&before).and(&allocated)
         };
+        let new = allocated.minus(&before);
+        let lost = if canary(Canary::AllocationBitLost) { new.iter().last() } else { None };
         FrameDelta {
-            allocated: tell.then_some(allocated),
-            dirty: written.or(&allocated.minus(&before)).and(&allocated).minus(&suspects),
+            allocated: tell.then(|| allocated.minus(&lost.into_iter().collect())),
+            dirty: written.or(&new).and(&allocated).minus(&suspects),
             suspects,
             live_change: i64::from(allocated.count()) - i64::from(before.count()),
         }

@@ -1,5 +1,6 @@
 //! What every other layer may use: units, errors, the `sync` switch. Uses nothing of the crate itself.
 
+pub mod canary;
 pub mod error;
 pub mod index_set;
 pub mod mask;
@@ -7,6 +8,7 @@ pub mod names;
 pub mod sync;
 pub mod units;
 
+pub use canary::{Canary, canary};
 pub use error::{Error, ErrorKind, Result};
 pub use index_set::{FrameSet, LaneBlockSet};
 pub use mask::SlotMask;

@@ -15,7 +15,8 @@ use crate::alloc::{Allocator, CLASSES, Cache, Class, FrameDelta, RunChange, RunZ
 use crate::arena::{locate, page_address};
 use crate::base::sync::{Mutex, lock};
 use crate::base::{
-    BLOCK_FRAMES, Epoch, Error, ErrorKind, FrameIndex, PAGE, Result, SlotIndex, SlotMask, ZONE_SHIFT, ZoneKind,
+    BLOCK_FRAMES, Canary, Epoch, Error, ErrorKind, FrameIndex, PAGE, Result, SlotIndex, SlotMask, ZONE_SHIFT, ZoneKind,
+    canary,
 };
 use crate::durable::{Addressing, Catalog, Item, Record, RecordBuilder};
 use crate::sys;
@@ -147,6 +148,7 @@ impl CutState {
         let seats = allocator.seats();
         scan(allocator, &seats)?;
         let scanned = Instant::now();
+        let stopped = (!canary(Canary::CopiedAfterReopening)).then_some(stopped);
 
         for (seat, index) in seats.iter().zip(0..).skip(self.recorded_zones) {
             cut.builder.zone(crate::base::ZoneIndex(index), seat.number, seat.kind);

@@ -8,7 +8,7 @@
 use super::folded::Sifted;
 use super::storage::StorageFile;
 use crate::base::sync::{AtomicU64, Ordering};
-use crate::base::{Error, Result};
+use crate::base::{Canary, Error, Result, canary};
 
 /// An error, and what it means for the store.
 #[derive(Clone, Debug)]
@@ -66,6 +66,7 @@ impl Counters {
     /// Syncs; a failure poisons.
     pub fn sync(&self, file: &dyn StorageFile) -> Result<(), Failure> {
         self.syncs.fetch_add(1, Ordering::Relaxed);
-        file.sync().map_err(Failure::Poison)
+        let forgotten = canary(Canary::FailedSyncForgotten);
+        file.sync().map_err(if forgotten { Failure::Retry } else { Failure::Poison })
     }
 }

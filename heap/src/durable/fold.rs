@@ -21,7 +21,7 @@ use super::segment::{ChainEnd, Segment};
 use super::storage::{Storage, StorageFile, must_open, read_up_to};
 use super::superblock::Superblock;
 use crate::base::sync::Ordering;
-use crate::base::{Error, FrameIndex, PAGE, Result, SlotLayout, ZoneIndex, ZoneKind};
+use crate::base::{Canary, Error, FrameIndex, PAGE, Result, SlotLayout, ZoneIndex, ZoneKind, canary};
 
 /// Most bytes of page contents in one write.
 const WRITE_BYTES: usize = 1 << 20;
@@ -50,14 +50,17 @@ pub fn fold(
     fold.checksum(&mut next)?;
     let files = fold.zone_files(base.zones.len(), &next)?;
     let (meta_len, meta_crc) = meta::write(storage, counters, &superblock.heap_id, generation, sealed.epoch, &next)?;
-    fold.write(&next, &files)?;
-
     let (image_epoch, log_generation) = (sealed.epoch, sealed.generation + 1);
-    let next = Superblock { generation, image_epoch, log_generation, meta_len, meta_crc, ..*superblock };
-    next.write(&*must_open(storage, names::SUPERBLOCK)?, 0, counters)?;
+    let flipped = Superblock { generation, image_epoch, log_generation, meta_len, meta_crc, ..*superblock };
+    let flip = || -> Result<(), Failure> { flipped.write(&*must_open(storage, names::SUPERBLOCK)?, 0, counters) };
+    if canary(Canary::FlipBeforeData) {
+        flip()?;
+    }
+    fold.write(&next, &files)?;
+    flip()?;
     counters.folds.fetch_add(1, Ordering::Relaxed);
     recycle(storage, superblock.log_bytes, sealed);
-    Ok(next)
+    Ok(flipped)
 }
 
 /// Reads the sealed segment back, and makes sure that it is the one that was written.
@@ -127,7 +130,7 @@ impl Fold<'_> {
                 self.storage.create_file(&name)?
             });
         }
-        if next.zones.len() > known {
+        if next.zones.len() > known && !canary(Canary::FileNotSynced) {
             self.counters.syncs.fetch_add(1, Ordering::Relaxed);
             self.storage.sync_dir().map_err(Failure::Poison)?;
         }
@@ -149,7 +152,7 @@ impl Fold<'_> {
                     self.write_pages(&**file, first, pages, contents)
                 })?,
             }
-            if touched {
+            if touched && !canary(Canary::FlipWithoutSync) {
                 self.counters.sync(&**file)?;
             }
         }

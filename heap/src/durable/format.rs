@@ -7,6 +7,7 @@
 //! Must not: do I/O, or decide what a damaged header means.
 
 use super::bytes::Field;
+use crate::base::{Canary, canary};
 
 /// Version of everything below. A heap of another version is refused by name.
 pub const FORMAT_VERSION: u32 = 1;
@@ -65,6 +66,7 @@ pub mod names {
 macro_rules! layout {
     ($(#[$doc:meta])* $name:ident: $size:literal { $($(#[$field_doc:meta])* $at:literal $field:ident: $ty:ty,)* }) => {
         $(#[$doc])*
+        #[allow(missing_docs, reason = "a field is called what it holds, and shown to suites alone")]
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct $name { $($(#[$field_doc])* pub $field: $ty,)* }
 
@@ -174,6 +176,12 @@ layout! {
 /// other heap's bytes can pass for this one's.
 pub fn header_crc(heap_id: &[u8; 16], header: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(heap_id), &header[..header.len() - 4])
+}
+
+/// The checksum of a record's payload.
+pub fn payload_crc(payload: &[u8]) -> u32 {
+    let covered = if canary(Canary::ChecksumWithoutLength) { payload.len().min(8) } else { payload.len() };
+    crc32c::crc32c(&payload[..covered])
 }
 
 /// Where a record of this payload ends, relative to its start.

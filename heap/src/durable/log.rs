@@ -20,10 +20,10 @@ use super::format::*;
 use super::record::Record;
 use super::segment::{ChainEnd, Segment};
 use super::storage::{Storage, StorageFile, must_open};
-use crate::base::{Epoch, Result};
+use crate::base::{Canary, Epoch, Result, canary};
 
 /// First and last size of the steps in which space is reserved. Small in tests, so that growing is common there.
-const STEP_BYTES_MIN: u64 = if cfg!(any(test, miri, strewn_twin)) { 4 << 10 } else { 256 << 10 };
+const STEP_BYTES_MIN: u64 = if cfg!(any(test, feature = "testing", miri, strewn_twin)) { 4 << 10 } else { 256 << 10 };
 const STEP_BYTES_MAX: u64 = 8 << 20;
 
 /// The log, open for appending.
@@ -74,7 +74,7 @@ impl Log {
             prev_epoch: self.chain.epoch.0,
             payload_len,
             prev_crc: self.chain.crc,
-            payload_crc: crc32c::crc32c(record.payload()),
+            payload_crc: payload_crc(record.payload()),
             ..RecordHeader::default()
         };
         let bytes = record.framed();
@@ -85,7 +85,9 @@ impl Log {
         self.reserve(end)?;
         let file = self.active();
         counters.write(&counters.log_bytes, file, self.chain.end, bytes)?;
-        counters.sync(file)?;
+        if !canary(Canary::AcknowledgedBeforeSync) {
+            counters.sync(file)?;
+        }
         self.chain = ChainEnd { end, epoch, crc: header.crc, ..self.chain };
         self.note_acked();
         Ok(bytes.len() as u64)
@@ -98,7 +100,9 @@ impl Log {
         let header = encode_segment_header(&self.heap_id, generation, sealed.epoch, sealed.crc);
         let file = &*self.files[slot(generation)];
         counters.write(&counters.log_bytes, file, 0, &header)?;
-        counters.sync(file)?;
+        if !canary(Canary::FoldBeforeCommit) {
+            counters.sync(file)?;
+        }
         self.reserved = file.len()?;
         self.step = STEP_BYTES_MIN;
         self.chain = ChainEnd {

@@ -14,7 +14,7 @@
 //!   folder.rs   running folds in the background       folded.rs  leaving out what is in the image already
 //!   record.rs   what a checkpoint makes durable, encoding  items.rs  decoding     overlay.rs  records by place
 //!   format.rs   sizes, magics, headers   bytes.rs  integers          failure.rs   what may be tried again
-//!   storage.rs  files, as a trait        mem.rs    its twin in memory
+//!   storage.rs  files, as a trait        files.rs  those of the system   mem.rs  those of the twin
 //! ```
 //! Why a crash at any point leaves the last acknowledged checkpoint (or a later one that was attempted):
 //!
@@ -33,14 +33,16 @@ mod bytes;
 mod catalog;
 mod create;
 mod failure;
+#[cfg(not(any(miri, strewn_twin)))]
+mod files;
 mod fold;
 mod folded;
 mod folder;
-mod format;
+pub mod format;
 mod image;
 mod items;
 mod log;
-#[cfg(any(test, miri, strewn_twin))]
+#[cfg(any(miri, strewn_twin))]
 mod mem;
 mod meta;
 mod overlay;
@@ -50,12 +52,11 @@ mod segment;
 mod storage;
 mod store;
 mod superblock;
-#[cfg(test)]
-mod tests;
 
 pub use catalog::{Catalog, ZoneCatalog};
-pub use items::Item;
+pub use items::{Item, Items};
 pub use record::{Record, RecordBuilder, RootEntry};
 pub use recover::Recovered;
-pub use store::{LogStore, StoreMeter, StoreOptions, StoreStats};
+pub use storage::{NewStorage, Place, Storage, StorageFile, default_place};
+pub use store::{Appended, LogStore, StoreMeter, StoreOptions, StoreStats};
 pub use superblock::Addressing;

@@ -389,7 +389,7 @@ impl Record {
     }
 
     /// The payload.
-    pub(super) fn payload(&self) -> &[u8] {
+    pub fn payload(&self) -> &[u8] {
         &self.buffer[RecordHeader::BYTES..][..self.payload_len]
     }
 

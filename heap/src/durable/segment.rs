@@ -72,7 +72,7 @@ impl Segment {
             let start = at as usize + RecordHeader::BYTES;
             let payload =
                 usize::try_from(record.payload_len).ok().and_then(|len| bytes.get(start..start.checked_add(len)?));
-            if payload.is_none_or(|payload| crc32c::crc32c(payload) != record.payload_crc) {
+            if payload.is_none_or(|payload| payload_crc(payload) != record.payload_crc) {
                 torn_bytes = bytes.len() as u64 - at;
                 torn_bytes = torn_bytes.min(record.payload_len.saturating_add(RecordHeader::BYTES as u64));
                 break;

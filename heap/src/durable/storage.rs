@@ -8,13 +8,15 @@
 //! 3. After a failed `sync` nothing is known about what was not synced before.
 //! 4. A file that was created is durably in its directory once `sync_dir` returned.
 //!
-//! On Linux this is [`sys::fs`](crate::sys::fs); under Miri and the twin it is [`mem`](super::mem), which also simulates crashes.
+//! 5. A directory that was renamed has its new name durably once its parent was synced; until then it has one of the two.
+//!
+//! On Linux this is [`files`](super::files); under Miri and the twin it is [`mem`](super::mem); the crash suites bring their own, which loses power.
 
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::base::{Error, ErrorKind, Result};
+use crate::base::{Canary, Error, ErrorKind, Result, canary};
 
 /// One file of a heap. All offsets and lengths are bytes.
 pub trait StorageFile: Send + Sync {
@@ -48,6 +50,8 @@ pub trait Storage: Send + Sync {
     fn create_file(&self, name: &str) -> Result<Arc<dyn StorageFile>>;
     /// Makes the creation of files durable.
     fn sync_dir(&self) -> Result<()>;
+    /// Makes the directory's own name durable.
+    fn sync_parent(&self) -> Result<()>;
 }
 
 /// A file that must exist in every heap.
@@ -77,130 +81,35 @@ pub fn read_up_to(file: &dyn StorageFile, limit: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Builds a new heap's files with `build`, all or nothing, and returns its directory, locked.
-pub fn create(path: &Path, build: &dyn Fn(&dyn Storage) -> Result<()>) -> Result<Arc<dyn Storage>> {
-    platform::create(path, build)
+/// A directory being built beside its final name.
+pub trait NewStorage: Storage {
+    /// Gives it that name, unless the name is taken; locked as before. Durable once [`Storage::sync_parent`] returned.
+    fn rename(self: Box<Self>) -> Result<Arc<dyn Storage>>;
 }
 
-/// Opens and locks an existing heap's directory.
-pub fn open(path: &Path) -> Result<Arc<dyn Storage>> {
-    platform::open(path)
+/// Where heaps lie: creating, finding and locking their directories.
+pub trait Place: Send + Sync {
+    /// Starts the directory that is to be called `path`: beside it, empty, locked. What a crash left of an earlier attempt is removed.
+    fn start(&self, path: &Path) -> Result<Box<dyn NewStorage>>;
+    /// Opens and locks an existing heap's directory.
+    fn open(&self, path: &Path) -> Result<Arc<dyn Storage>>;
 }
 
-#[cfg(any(miri, strewn_twin))]
-use super::mem as platform;
-
-#[cfg(not(any(miri, strewn_twin)))]
-mod platform {
-    use super::super::format::{SUPERBLOCK_BYTES, names};
-    use super::super::superblock::Superblock;
-    use super::{Storage, StorageFile, read_up_to};
-    use crate::base::{Error, ErrorKind, Result};
-    use crate::sys::fs::{self, Dir, File, NewDir};
-    use crate::sys::lock::DirLock;
-    use std::ops::Range;
-    use std::path::Path;
-    use std::sync::Arc;
-
-    /// A directory and the lock that goes with it; files keep neither.
-    struct LockedDir {
-        dir: Dir,
-        _lock: DirLock,
+/// Builds a new heap's files with `build`, all or nothing, and returns its directory, locked. `build` syncs files and directory.
+pub fn create(place: &dyn Place, path: &Path, build: &dyn Fn(&dyn Storage) -> Result<()>) -> Result<Arc<dyn Storage>> {
+    let new = place.start(path)?;
+    build(&*new)?;
+    let storage = new.rename()?;
+    if !canary(Canary::CreationNotSynced) {
+        storage.sync_parent()?;
     }
+    Ok(storage)
+}
 
-    /// The path as it is now: files are opened later, too, when the working directory may be another.
-    fn absolute(path: &Path) -> Result<std::path::PathBuf> {
-        std::path::absolute(path).map_err(|e| Error::os(format!("path {}", path.display()), e))
-    }
-
-    pub fn create(path: &Path, build: &dyn Fn(&dyn Storage) -> Result<()>) -> Result<Arc<dyn Storage>> {
-        let path = &absolute(path)?;
-        let fixed = [names::SUPERBLOCK, names::ACKED, names::LOCK];
-        let new = NewDir::start(path, &[&fixed[..], &names::LOGS, &names::METAS].concat(), names::LOCK)?;
-        let lock = DirLock::acquire(new.path(), names::LOCK)?;
-        build(&Dir::new(new.path()))?;
-        Ok(Arc::new(LockedDir { dir: new.finish()?, _lock: lock }))
-    }
-
-    pub fn open(path: &Path) -> Result<Arc<dyn Storage>> {
-        let path = &absolute(path)?;
-        let superblock = path.join(names::SUPERBLOCK);
-        match File::open(&superblock) {
-            // Before the lock, which leaves a file: a directory that is no heap stays as it is. Other damage is told once it is ours.
-            Ok(Some(file)) => match Superblock::pick(&superblock, &read_up_to(&file, 2 * SUPERBLOCK_BYTES as u64)?) {
-                Err(e) if e.kind() == ErrorKind::NotAHeap => return Err(e),
-                _ => {}
-            },
-            Ok(None) if fs::is_dir(path)? => {
-                return Err(Error::new(
-                    ErrorKind::NotAHeap,
-                    format!("{}: there is no superblock", superblock.display()),
-                ));
-            }
-            Ok(None) => return Err(Error::new(ErrorKind::NotFound, format!("{}: no such heap", path.display()))),
-            Err(e) => return Err(e),
-        }
-        let lock = DirLock::acquire(path, names::LOCK)?;
-        Ok(Arc::new(LockedDir { dir: Dir::new(path), _lock: lock }))
-    }
-
-    impl Storage for Dir {
-        fn path(&self) -> &Path {
-            self.path()
-        }
-        fn open_file(&self, name: &str) -> Result<Option<Arc<dyn StorageFile>>> {
-            Ok(File::open(&self.path().join(name))?.map(|file| Arc::new(file) as Arc<dyn StorageFile>))
-        }
-        fn create_file(&self, name: &str) -> Result<Arc<dyn StorageFile>> {
-            Ok(Arc::new(File::create(&self.path().join(name))?))
-        }
-        fn sync_dir(&self) -> Result<()> {
-            fs::sync_dir(self.path())
-        }
-    }
-
-    impl Storage for LockedDir {
-        fn path(&self) -> &Path {
-            self.dir.path()
-        }
-        fn open_file(&self, name: &str) -> Result<Option<Arc<dyn StorageFile>>> {
-            self.dir.open_file(name)
-        }
-        fn create_file(&self, name: &str) -> Result<Arc<dyn StorageFile>> {
-            self.dir.create_file(name)
-        }
-        fn sync_dir(&self) -> Result<()> {
-            self.dir.sync_dir()
-        }
-    }
-
-    impl StorageFile for File {
-        fn path(&self) -> &Path {
-            self.path()
-        }
-        fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-            self.read_at(offset, buf)
-        }
-        fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-            self.write_at(offset, bytes)
-        }
-        fn len(&self) -> Result<u64> {
-            self.len()
-        }
-        fn set_len(&self, len: u64) -> Result<()> {
-            self.set_len(len)
-        }
-        fn allocate(&self, offset: u64, len: u64) -> Result<()> {
-            self.allocate(offset, len)
-        }
-        fn punch(&self, offset: u64, len: u64) -> Result<()> {
-            self.punch(offset, len)
-        }
-        fn next_data(&self, range: Range<u64>) -> Result<Range<u64>> {
-            self.next_data(range)
-        }
-        fn sync(&self) -> Result<()> {
-            self.sync()
-        }
-    }
+/// The operating system's files; in the twin, files in memory.
+pub fn default_place() -> &'static dyn Place {
+    #[cfg(any(miri, strewn_twin))]
+    return &super::mem::Disks;
+    #[cfg(not(any(miri, strewn_twin)))]
+    &super::files::Files
 }

@@ -11,8 +11,8 @@
 //!    the records alone, not of how fast the fold was.
 //! 3. A fold that failed is tried again by the append that has to wait for it, and by `close`. Its error is theirs.
 //! 4. After a failed sync, wherever, nothing is written any more: every call returns `Poisoned`.
-//! 5. Nothing is written before `load` has checked everything. Then, in this order: the superblock (newest copy first),
-//!    and the end of the log; see [`Log::rewrite_end`].
+//! 5. Nothing is written before `load` has checked everything. Then, in this order: the heap's name (its creator may have been killed before that was
+//!    durable), the superblock (newest copy first), and the end of the log; see [`Log::rewrite_end`].
 //!
 //! Must not: know what is in a record, or how an image is read.
 
@@ -28,10 +28,10 @@ use super::image::Sink;
 use super::log::Log;
 use super::record::Record;
 use super::recover::{Recovered, Recovery};
-use super::storage::{self, Storage, must_open};
+use super::storage::{self, Place, Storage, must_open};
 use super::superblock::Addressing;
 use crate::base::sync::{Ordering, lock};
-use crate::base::{Epoch, Error, ErrorKind, Result};
+use crate::base::{Canary, Epoch, Error, ErrorKind, Result, canary};
 
 /// What is decided when a heap is created.
 #[derive(Clone, Debug)]
@@ -110,25 +110,17 @@ impl LogStore {
     ///
     /// # Errors
     /// `AlreadyExists`, `InvalidArgument`, and whatever the file system answers.
-    pub fn create(path: &Path, options: &StoreOptions) -> Result<Self> {
+    pub fn create(place: &dyn Place, path: &Path, options: &StoreOptions) -> Result<Self> {
         check_options(options)?;
-        Self::created(storage::create(path, &|storage| build(storage, options))?)
+        Self::created(storage::create(place, path, &|storage| build(storage, options))?)
     }
 
     /// Opens the heap at `path`. [`load`](Self::load) must follow. Nothing is written yet.
     ///
     /// # Errors
     /// `NotFound`, `NotAHeap`, `UnsupportedVersion`, `Corrupt`, `Locked`, and whatever the file system answers.
-    pub fn open(path: &Path) -> Result<(Self, Recovered)> {
-        Self::open_in(storage::open(path)?)
-    }
-
-    /// Like [`create`](Self::create), in an empty directory, without atomicity.
-    #[cfg(test)]
-    pub(super) fn create_in(storage: Arc<dyn Storage>, options: &StoreOptions) -> Result<Self> {
-        check_options(options)?;
-        build(&*storage, options)?;
-        Self::created(storage)
+    pub fn open(place: &dyn Place, path: &Path) -> Result<(Self, Recovered)> {
+        Self::open_in(place.open(path)?)
     }
 
     fn created(storage: Arc<dyn Storage>) -> Result<Self> {
@@ -139,8 +131,7 @@ impl LogStore {
         Ok(store)
     }
 
-    /// Like [`open`](Self::open), with the directory at hand.
-    pub(super) fn open_in(storage: Arc<dyn Storage>) -> Result<(Self, Recovered)> {
+    fn open_in(storage: Arc<dyn Storage>) -> Result<(Self, Recovered)> {
         let recovery = Recovery::read(&*storage)?;
         let recovered = recovery.recovered();
         let log = Log::open(&*storage, recovered.heap_id, recovery.active().chain)?;
@@ -179,10 +170,12 @@ impl LogStore {
     /// Makes durable what was read: a process before this one may have died after a failed sync, see `failure.rs`.
     fn secure(&mut self, recovery: &Recovery) -> Result<(), Failure> {
         self.log.prepare(&*self.shared.storage)?;
+        self.shared.counters.syncs.fetch_add(1, Ordering::Relaxed);
+        self.shared.storage.sync_parent().map_err(Failure::Poison)?;
         let file = must_open(&*self.shared.storage, names::SUPERBLOCK)?;
         recovery.superblock.write(&*file, recovery.superblock_copy, &self.shared.counters)?;
         let clean = recovery.segments.len() == 1 && !self.log.has_records();
-        if clean { Ok(()) } else { self.log.rewrite_end(recovery.active(), &self.shared.counters) }
+        if clean || canary(Canary::EndNotRewritten) { Ok(()) } else { self.log.rewrite_end(recovery.active(), &self.shared.counters) }
     }
 
     /// Makes `record` durable as `epoch`, which must be later than the last one. Returns once it is. Of its suspects, only what differs from the image is
@@ -292,8 +285,8 @@ impl LogStore {
     }
 
     /// Folds in the thread that appends, which makes the order of all operations repeatable.
-    #[cfg(test)]
-    pub(super) fn fold_in_foreground(&mut self) {
+    #[cfg(feature = "testing")]
+    pub fn fold_in_foreground(&mut self) {
         self.background = false;
     }
 

@@ -178,6 +178,23 @@ pub fn sync_dir(path: &Path) -> Result<()> {
     dir.sync_all().map_err(|e| Error::os(format!("fsync {}", path.display()), e))
 }
 
+/// Makes the name of the directory at `path` durable: syncs the directory that it is in, or, where that may not be read, the whole file system.
+pub fn sync_parent(path: &Path) -> Result<()> {
+    match sync_dir(parent(path)) {
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => sync_file_system(path),
+        synced => synced,
+    }
+}
+
+fn sync_file_system(path: &Path) -> Result<()> {
+    let dir = fs::File::open(path).map_err(|e| Error::os(format!("open {}", path.display()), e))?;
+    // SAFETY: syncfs takes no pointers; the descriptor is open for as long as `dir` lives.
+    match unsafe { libc::syncfs(dir.as_raw_fd()) } {
+        0 => Ok(()),
+        _ => Err(Error::os(format!("syncfs {}", path.display()), io::Error::last_os_error())),
+    }
+}
+
 /// A directory, by its path.
 #[derive(Clone, Debug)]
 pub struct Dir {
@@ -202,7 +219,6 @@ impl Dir {
 pub struct NewDir {
     path: PathBuf,
     target: PathBuf,
-    parent: PathBuf,
 }
 
 impl NewDir {
@@ -217,18 +233,14 @@ impl NewDir {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(Error::os(format!("stat {}", target.display()), e)),
         }
-        let parent = match target.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        let path = parent.join(building_name(name));
+        let path = parent(target).join(building_name(name));
         if is_dir(&path)? {
             let _held = DirLock::acquire(&path, lock)?;
             remove_known(&path, known)?;
         }
         let made = fs::DirBuilder::new().mode(DIR_MODE).create(&path);
         made.map_err(|e| Error::os(format!("mkdir {}", path.display()), e))?;
-        Ok(Self { path, target: target.to_owned(), parent })
+        Ok(Self { path, target: target.to_owned() })
     }
 
     /// Where to build.
@@ -236,12 +248,18 @@ impl NewDir {
         &self.path
     }
 
-    /// Gives the directory its final name, durably. Its files must have been synced.
-    pub fn finish(self) -> Result<Dir> {
-        sync_dir(&self.path)?;
+    /// Gives the directory its final name. Its files, and itself, must have been synced; [`sync_parent`] is to follow.
+    pub fn rename(self) -> Result<Dir> {
         rename_to_free_name(&self.path, &self.target)?;
-        sync_dir(&self.parent)?;
         Ok(Dir { path: self.target })
+    }
+}
+
+/// The directory that `path` is in.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
 }
 

@@ -9,7 +9,7 @@
 
 use super::{TrackerKind, WriteTracker};
 use crate::{
-    base::{Error, ErrorKind, Result},
+    base::{Canary, Error, ErrorKind, Result, canary},
     sys::{
         fork,
         pages::{FAULT_AROUND_BYTES, advise, touch},
@@ -21,7 +21,7 @@ use crate::{
 use std::{ops::Range, sync::Mutex};
 
 /// Regions that one scan returns; few in tests, so that every scan has to be resumed.
-const REGIONS: usize = if cfg!(test) { 7 } else { 4096 };
+const REGIONS: usize = if cfg!(any(test, feature = "testing")) { 7 } else { 4096 };
 
 /// See the module.
 pub struct UffdTracker {
@@ -64,7 +64,7 @@ impl UffdTracker {
                 }
             };
             found.iter().for_each(|region| sink(region.start..region.end));
-            from = done;
+            from = if canary(Canary::WalkEndDropped) { range.end } else { done };
         }
         Ok(())
     }

@@ -2,11 +2,10 @@
 
 use proptest::prelude::*;
 
-use super::model::Model;
-use crate::base::*;
-use crate::durable::items::Items;
-use crate::durable::mem::Coins;
-use crate::durable::*;
+use strewn_tests::sim::Coins;
+use strewn_tests::store_model::Model;
+use strewn::Result;
+use strewn::testing::*;
 
 fn layout(slot_bytes: u16) -> SlotLayout {
     SlotLayout::new(slot_bytes).unwrap()
@@ -88,7 +87,7 @@ proptest! {
 
     #[test]
     fn mutated_records_never_make_the_decoder_stumble(seed in any::<u64>(), at in any::<prop::sample::Index>(), to in any::<u8>()) {
-        let (mut coins, mut model) = (Coins(seed), Model::default());
+        let (mut coins, mut model) = (Coins::new(seed), Model::default());
         let record = model.change(&mut coins);
         prop_assert!(record.items().all(|item| item.is_ok()));
         let mut payload = record.payload().to_vec();
@@ -138,7 +137,7 @@ fn other_items_round_trip() {
 fn scattered_small_objects_cost_little_more_than_themselves() {
     let page = [1; PAGE];
     // One object in a hundred, of a million of 64 bytes.
-    let (mut coins, mut frames) = (Coins(1), std::collections::BTreeMap::<u32, SlotMask>::new());
+    let (mut coins, mut frames) = (Coins::new(1), std::collections::BTreeMap::<u32, SlotMask>::new());
     for _ in 0..10_000 {
         let object = coins.below(1_000_000);
         frames.entry(object as u32 / 64).or_default().insert(SlotIndex(object as u16 % 64));

@@ -1,31 +1,29 @@
 //! The same store on the operating system's files.
-#![cfg(not(any(miri, strewn_twin)))]
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use super::model::*;
-use crate::base::*;
-use crate::durable::mem::Coins;
-use crate::durable::*;
+use strewn_tests::store_model::{Model, OPTIONS, load};
+use strewn::ErrorKind;
+use strewn_tests::sim::Coins;
+use strewn::testing::*;
 
 #[test]
 fn a_heap_lives_in_a_directory_of_its_owner() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.heap");
-    let (mut coins, mut model) = (Coins(2), Model::default());
-    let mut store = LogStore::create(&path, &OPTIONS).unwrap();
+    let (mut coins, mut model) = (Coins::new(2), Model::default());
+    let mut store = LogStore::create(default_place(), &path, &OPTIONS).unwrap();
     for epoch in 1..=50 {
         store.append(Epoch(epoch), &mut model.change(&mut coins)).unwrap();
     }
-    assert_eq!(LogStore::open(&path).unwrap_err().kind(), ErrorKind::Locked);
+    assert_eq!(LogStore::open(default_place(), &path).unwrap_err().kind(), ErrorKind::Locked);
     drop(store);
-    let (mut store, recovered) = LogStore::open(&path).unwrap();
+    let (mut store, recovered) = LogStore::open(default_place(), &path).unwrap();
     assert_eq!((recovered.epoch, recovered.heap_id, recovered.addressing), (Epoch(50), [7; 16], Addressing::Lanes));
     assert_eq!(load(&mut store, &recovered).unwrap(), model);
     store.append(Epoch(51), &mut model.change(&mut coins)).unwrap();
     store.close().unwrap();
-    let (mut store, recovered) = LogStore::open(&path).unwrap();
+    let (mut store, recovered) = LogStore::open(default_place(), &path).unwrap();
     assert_eq!((recovered.epoch, recovered.replayed_records), (Epoch(51), 0));
     assert_eq!(load(&mut store, &recovered).unwrap(), model);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
@@ -41,24 +39,24 @@ fn creation_is_all_or_nothing() {
     let building = dir.path().join("b.heap.new");
     fs::create_dir(&building).unwrap();
     fs::write(building.join("log-0"), b"left over").unwrap();
-    drop(LogStore::create(&path, &OPTIONS).unwrap());
+    drop(LogStore::create(default_place(), &path, &OPTIONS).unwrap());
     assert!(!building.exists());
-    assert_eq!(LogStore::create(&path, &OPTIONS).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(LogStore::create(default_place(), &path, &OPTIONS).unwrap_err().kind(), ErrorKind::AlreadyExists);
     // A stranger's file in the way is not removed.
     fs::create_dir(&building).unwrap();
     fs::write(building.join("thesis.txt"), b"mine").unwrap();
-    let error = LogStore::create(&dir.path().join("c"), &OPTIONS).map(drop);
+    let error = LogStore::create(default_place(), &dir.path().join("c"), &OPTIONS).map(drop);
     error.unwrap();
     fs::rename(&path, dir.path().join("d")).unwrap();
-    assert!(LogStore::create(&path, &OPTIONS).is_err());
+    assert!(LogStore::create(default_place(), &path, &OPTIONS).is_err());
     assert!(building.join("thesis.txt").exists());
-    drop(LogStore::open(&dir.path().join("d")).unwrap());
+    drop(LogStore::open(default_place(), &dir.path().join("d")).unwrap());
 }
 
 #[test]
 fn what_is_not_a_heap_is_called_by_its_kind() {
     let dir = tempfile::tempdir().unwrap();
-    let kind = |path: &std::path::Path| LogStore::open(path).map(drop).unwrap_err().kind();
+    let kind = |path: &std::path::Path| LogStore::open(default_place(), path).map(drop).unwrap_err().kind();
     assert_eq!(kind(&dir.path().join("nowhere")), ErrorKind::NotFound);
     assert_eq!(kind(dir.path()), ErrorKind::NotAHeap);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "opening left something behind");
@@ -67,7 +65,7 @@ fn what_is_not_a_heap_is_called_by_its_kind() {
     fs::write(dir.path().join("superblock"), b"text").unwrap();
     assert_eq!(kind(dir.path()), ErrorKind::NotAHeap);
     let options = StoreOptions { log_bytes: 1, ..OPTIONS };
-    let error = LogStore::create(&dir.path().join("e"), &options).unwrap_err();
+    let error = LogStore::create(default_place(), &dir.path().join("e"), &options).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 }
 
@@ -76,7 +74,7 @@ fn freed_frames_and_pages_give_their_space_back() {
     use std::os::unix::fs::MetadataExt;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f");
-    let mut store = LogStore::create(&path, &OPTIONS).unwrap();
+    let mut store = LogStore::create(default_place(), &path, &OPTIONS).unwrap();
     let zone = ZoneIndex(0);
     let mut builder = RecordBuilder::new(Vec::new());
     builder.zone(zone, ZoneNumber(0x40), ZoneKind::Runs);
@@ -88,7 +86,7 @@ fn freed_frames_and_pages_give_their_space_back() {
     store.close().unwrap();
     let blocks = || fs::metadata(path.join("zone-000")).unwrap().blocks();
     assert!(blocks() >= 64 * 8);
-    let (mut store, _) = LogStore::open(&path).unwrap();
+    let (mut store, _) = LogStore::open(default_place(), &path).unwrap();
     store.load(&mut |_, _, _| Ok(())).unwrap();
     let mut builder = RecordBuilder::new(Vec::new());
     builder.run_freed(zone, FrameIndex(0), 64);

@@ -1,9 +1,10 @@
 //! Slots that may have changed: what is left out of the log must be in the image, whatever the log, open or recovered, holds of the same frames.
 
-use super::model::{OPTIONS, disk, end};
-use crate::base::*;
-use crate::durable::mem::{Coins, MemDisk};
-use crate::durable::*;
+use strewn_tests::store_model::{OPTIONS, end, path};
+use strewn_tests::sim::{Coins, SimDisk};
+use strewn::testing::{
+    Epoch, FrameIndex, LogStore, PAGE, Record, RecordBuilder, SlotLayout, SlotMask, ZoneIndex, ZoneKind, ZoneNumber,
+};
 use std::sync::Arc;
 
 const FRAMES: u64 = 8;
@@ -20,8 +21,8 @@ fn page(slots: &[u8; 64]) -> Vec<u8> {
     slots.iter().flat_map(|byte| [*byte; 64]).collect()
 }
 
-fn open(disk: &Arc<MemDisk>, background: bool) -> (LogStore, Frames) {
-    let (mut store, _) = LogStore::open_in(disk.lock().unwrap()).unwrap();
+fn open(disk: &Arc<SimDisk>, background: bool) -> (LogStore, Frames) {
+    let (mut store, _) = LogStore::open(&disk.place(), path()).unwrap();
     if !background {
         store.fold_in_foreground();
     }
@@ -61,11 +62,11 @@ fn change(frames: &mut Frames, coins: &mut Coins) -> Record {
 fn what_is_left_out_is_in_the_image() {
     let (mut suspects, mut unchanged) = (0, 0);
     for seed in 0..60 {
-        let (coins, background) = (&mut Coins(seed), seed % 2 == 1);
-        let mut disk = disk(false);
+        let (coins, background) = (&mut Coins::new(seed), seed % 2 == 1);
+        let disk = SimDisk::new();
         let mut options = OPTIONS;
         options.log_bytes = [3_000, 12_000, 50_000][seed as usize % 3];
-        let mut store = LogStore::create_in(disk.lock().unwrap(), &options).unwrap();
+        let mut store = LogStore::create(&disk.place(), path(), &options).unwrap();
         let mut frames: Frames = vec![[0; 64]; FRAMES as usize];
         let mut builder = RecordBuilder::new(Vec::new());
         builder.zone(ZONE, ZoneNumber(0x30), ZoneKind::Slots(layout()));
@@ -79,7 +80,7 @@ fn what_is_left_out_is_in_the_image() {
             store.append(Epoch(epoch), &mut change(&mut frames, coins)).unwrap();
             if coins.below(8) == 0 {
                 (suspects, unchanged) = (suspects + store.stats().suspects, unchanged + store.stats().unchanged);
-                disk = end(store, disk, coins);
+                end(store, coins);
                 let (reopened, found) = open(&disk, background);
                 assert!(found == frames, "seed {seed}: after epoch {epoch}");
                 store = reopened;
@@ -96,8 +97,8 @@ fn what_is_left_out_is_in_the_image() {
 /// What the image has of a frame that has become empty, and is not folded yet, is not what recovery finds.
 #[test]
 fn slots_of_a_frame_that_was_empty_are_not_left_out() {
-    let disk = disk(false);
-    let mut store = LogStore::create_in(disk.lock().unwrap(), &OPTIONS).unwrap();
+    let disk = SimDisk::new();
+    let mut store = LogStore::create(&disk.place(), path(), &OPTIONS).unwrap();
     store.fold_in_foreground();
     let all = SlotMask::first(64);
     let mut epoch = 0;

@@ -2,14 +2,19 @@
 //! and the files stay as they were.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::sync::Arc;
 
-use super::model::*;
-use crate::base::*;
-use crate::durable::format::{FORMAT_VERSION, SUPERBLOCK_BYTES, SUPERBLOCK_CRC_AT, names};
-use crate::durable::mem::{Coins, MemDisk};
+use strewn_tests::store_model::*;
+use strewn::testing::format::{FORMAT_VERSION, SUPERBLOCK_BYTES, SUPERBLOCK_CRC_AT, names};
+use strewn::testing::Epoch;
+use strewn::ErrorKind;
+use strewn_tests::sim::{Coins, SimDisk, Volume};
 
 type Files = BTreeMap<String, Vec<u8>>;
+
+fn disk_with(files: &Files) -> Arc<SimDisk> {
+    SimDisk::of(Volume::with_files(path(), files))
+}
 
 /// A small heap with two zones and a folded image: its files, and the model after each epoch. The first seed that
 /// gives one small enough to flip each of its bytes.
@@ -22,8 +27,8 @@ fn small_heap(closed: bool) -> (Files, Vec<Model>) {
 }
 
 fn heap(closed: bool, seed: u64) -> (Files, Vec<Model>) {
-    let disk = disk(false);
-    let (mut coins, mut store) = (Coins(seed), create(&disk).unwrap());
+    let disk = SimDisk::new();
+    let (mut coins, mut store) = (Coins::new(seed), create(&disk, &OPTIONS).unwrap());
     let mut models = vec![Model::default()];
     for epoch in 1..=4 {
         let mut model = models[models.len() - 1].clone();
@@ -35,12 +40,12 @@ fn heap(closed: bool, seed: u64) -> (Files, Vec<Model>) {
     } else {
         drop(store)
     }
-    (disk.files(), models)
+    (disk.files_in(path()), models)
 }
 
 /// Opens damaged files: an error, or the last model's contents (or, if `prefix`, those of an earlier epoch).
 fn check(files: Files, models: &[Model], prefix: bool, what: impl Fn() -> String) -> bool {
-    let disk = MemDisk::from_files(Path::new("/mem"), files.clone());
+    let disk = disk_with(&files.clone());
     match open(&disk) {
         Ok((_, epoch, found)) => {
             let last = epoch.0 as usize + 1 == models.len();
@@ -51,7 +56,7 @@ fn check(files: Files, models: &[Model], prefix: bool, what: impl Fn() -> String
         Err(error) => {
             let expected = [ErrorKind::Corrupt, ErrorKind::NotAHeap, ErrorKind::UnsupportedVersion];
             assert!(expected.contains(&error.kind()), "{}: {error:?}", what());
-            let mut after = disk.files();
+            let mut after = disk.files_in(path());
             after.retain(|name, _| files.contains_key(name));
             assert!(after == files, "{}: files were changed", what());
             true
@@ -116,7 +121,7 @@ fn a_missing_file_is_named() {
     for name in files.keys().filter(|name| *name != names::ACKED) {
         let mut damaged = files.clone();
         damaged.remove(name);
-        let error = open(&MemDisk::from_files(Path::new("/mem"), damaged)).map(drop).unwrap_err();
+        let error = open(&disk_with(&damaged)).map(drop).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         assert!(error.to_string().contains(name.as_str()), "{error}");
     }
@@ -132,7 +137,7 @@ fn newer_versions_and_unknown_features_are_refused_by_name() {
         copy[at] = 9;
         let crc = crc32c::crc32c(&copy[..SUPERBLOCK_CRC_AT]);
         copy[SUPERBLOCK_CRC_AT..].copy_from_slice(&crc.to_le_bytes());
-        let error = open(&MemDisk::from_files(Path::new("/mem"), newer)).map(drop).unwrap_err();
+        let error = open(&disk_with(&newer)).map(drop).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::UnsupportedVersion);
         let text = [text, "9", &FORMAT_VERSION.to_string()].map(str::to_owned);
         assert!(text[..2].iter().all(|part| error.to_string().contains(part.as_str())), "{error}");
@@ -152,6 +157,6 @@ fn a_superblock_copy_torn_anywhere_does_not_matter() {
     }
     let mut gone = files.clone();
     gone.get_mut(names::SUPERBLOCK).unwrap().fill(0);
-    let error = open(&MemDisk::from_files(Path::new("/mem"), gone)).map(drop).unwrap_err();
+    let error = open(&disk_with(&gone)).map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotAHeap);
 }

@@ -1,20 +1,25 @@
 //! The model: what a heap must hold after each epoch; and random changes to it, as a record and as itself.
 
+use crate::sim::{Coins, SimDisk};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-
-use crate::base::*;
-use crate::durable::mem::{Coins, MemDisk};
-use crate::durable::*;
+use strewn::Result;
+use strewn::testing::{
+    Addressing, Epoch, FrameIndex, LogStore, PAGE, Record, RecordBuilder, Recovered, RootEntry, SlotIndex, SlotLayout,
+    SlotMask, StoreOptions, ZoneIndex, ZoneKind, ZoneNumber,
+};
 
 /// What is in a heap, as far as it matters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Model {
+    /// By index.
     pub zones: Vec<ModelZone>,
+    /// In order.
     pub roots: Vec<RootEntry>,
 }
 
+/// One zone of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelZone {
     number: ZoneNumber,
@@ -26,36 +31,50 @@ pub struct ModelZone {
     pages: BTreeMap<u32, Vec<u8>>,
 }
 
+/// Small, so that few records are enough for a fold.
 pub const OPTIONS: StoreOptions = StoreOptions { heap_id: [7; 16], addressing: Addressing::Lanes, log_bytes: 3000 };
 
-pub fn disk(tracked: bool) -> Arc<MemDisk> {
-    MemDisk::new(Path::new("/mem"), tracked)
+/// Where the heap is that the suites of the store look at.
+pub fn path() -> &'static Path {
+    Path::new("/sim/a.heap")
 }
 
-pub fn create(disk: &Arc<MemDisk>) -> Result<LogStore> {
-    let mut store = LogStore::create_in(disk.lock()?, &OPTIONS)?;
+/// A new heap on `disk`, which folds in the thread that appends.
+///
+/// # Errors
+/// What the store reports.
+pub fn create(disk: &Arc<SimDisk>, options: &StoreOptions) -> Result<LogStore> {
+    let mut store = LogStore::create(&disk.place(), path(), options)?;
     store.fold_in_foreground();
     Ok(store)
 }
 
 /// Opens and loads: the store, its last epoch, and what it holds.
-pub fn open(disk: &Arc<MemDisk>) -> Result<(LogStore, Epoch, Model)> {
-    let (mut store, recovered) = LogStore::open_in(disk.lock()?)?;
+///
+/// # Errors
+/// What the store reports.
+pub fn open(disk: &Arc<SimDisk>) -> Result<(LogStore, Epoch, Model)> {
+    let (mut store, recovered) = LogStore::open(&disk.place(), path())?;
     store.fold_in_foreground();
     let model = load(&mut store, &recovered)?;
     Ok((store, recovered.epoch, model))
 }
 
-/// Closes `store` or drops it, and gives the disk that the next process finds.
-pub fn end(store: LogStore, disk: Arc<MemDisk>, coins: &mut Coins) -> Arc<MemDisk> {
+/// Closes `store`, which may fail, or drops it.
+pub fn end(store: LogStore, coins: &mut Coins) {
     match coins.below(3) {
-        0 => drop(store.close().unwrap()),
+        0 => drop(store.close()),
         _ => drop(store),
     }
-    if coins.below(2) == 0 { disk.after_kill() } else { disk }
 }
 
 /// Loads a store into a model.
+///
+/// # Errors
+/// What the store reports.
+///
+/// # Panics
+/// If it delivers what it must not.
 pub fn load(store: &mut LogStore, recovered: &Recovered) -> Result<Model> {
     let mut model = Model { zones: Vec::new(), roots: recovered.catalog.roots.clone() };
     for zone in &recovered.catalog.zones {

@@ -17,7 +17,10 @@ fn run(what: &str, plan: Plan, effort: Effort, seeds: Range<u64>) -> Tally {
         Err(_) => seeds.start..seeds.end * if is_long() { 20 } else { 1 },
     };
     let tally = explore(plan, effort, seeds).unwrap_or_else(|caught| {
-        panic!("{what}: {}\nto replay: STREWN_SEED=<that seed> cargo test -p strewn-tests --test crash_states", caught.what)
+        panic!(
+            "{what}: {}\nto replay: STREWN_SEED=<that seed> cargo test -p strewn-tests --test crash_states",
+            caught.what
+        )
     });
     say(&format!("crash_states: {what}: {tally}"));
     tally

@@ -3,8 +3,9 @@
 use crate::alloc::Allocator;
 use crate::base::sync::{Mutex, lock};
 use crate::base::{Canary, Epoch, Error, ErrorKind, Result, canary};
+use crate::check::check_roots;
 use crate::checkpoint::{CutState, Job, Pending, RootTable, Threads, Ticket, Writer};
-use crate::durable::{Catalog, LogStore, Place, Recovered, RootEntry, StoreOptions, StoreStats};
+use crate::durable::{Catalog, LogStore, Place, Recovered, StoreOptions, StoreStats};
 use crate::ladder::{Mapping, PolicyKind};
 use crate::stats::{Counters, Opened, Stats};
 use crate::sys;
@@ -70,7 +71,7 @@ impl Engine {
         allocator.recover(&recovered.catalog, |mappings| {
             store.load(&mut |zone, byte, bytes| mappings[zone.index()].write(byte, bytes))
         })?;
-        check_roots(&allocator, &recovered.catalog.roots)?;
+        check_roots(&recovered.catalog, recovered.addressing)?;
         Self::assemble(path, allocator, store, recovered)
     }
 
@@ -217,18 +218,4 @@ fn already_durable(epoch: Epoch) -> Arc<Pending> {
     let pending = Pending::default();
     pending.resolve(Ok(epoch));
     Arc::new(pending)
-}
-
-/// Refuses roots that do not lead to an object large enough for their type.
-fn check_roots(allocator: &Allocator, roots: &[RootEntry]) -> Result<()> {
-    for RootEntry { name, size, align, addr, .. } in roots {
-        let aligned = align.is_power_of_two() && addr.is_multiple_of(*align);
-        if !aligned || !usize::try_from(*size).is_ok_and(|size| allocator.holds(*addr, size)) {
-            let what = format!(
-                "root `{name}` of {size} bytes (alignment {align}) leads to {addr:#x}, where no such object is"
-            );
-            return Err(Error::new(ErrorKind::Corrupt, what));
-        }
-    }
-    Ok(())
 }

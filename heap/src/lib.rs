@@ -8,6 +8,7 @@ compile_error!(
 mod alloc;
 mod arena;
 mod base;
+mod check;
 mod checkpoint;
 mod durable;
 mod engine;
@@ -25,6 +26,7 @@ mod track;
 mod typed;
 
 pub use base::{Error, ErrorKind, Result};
+pub use check::{CheckReport, check};
 pub use checkpoint::{CutReport, Ticket};
 pub use heap::Heap;
 pub use ladder::{LadderStats, Mapping, PolicyKind};

@@ -7,10 +7,10 @@ pub use crate::base::{
 };
 pub use crate::durable::format;
 pub use crate::durable::{
-    Addressing, Appended, Catalog, Item, Items, LogStore, NewStorage, Place, Record, RecordBuilder, Recovered, RootEntry,
-    Storage, StorageFile, StoreOptions, StoreStats, ZoneCatalog, default_place,
+    Addressing, Appended, Catalog, Item, Items, LogStore, NewStorage, Place, Record, RecordBuilder, Recovered,
+    RootEntry, Storage, StorageFile, StoreOptions, StoreStats, ZoneCatalog, default_place,
 };
-use crate::{Heap, HeapOptions, Result};
+use crate::{CheckReport, Heap, HeapOptions, Result};
 use std::path::Path;
 
 /// [`HeapOptions::create`], in another place than the file system.
@@ -19,6 +19,14 @@ use std::path::Path;
 /// As there.
 pub fn create(options: &HeapOptions, place: &dyn Place, path: &Path) -> Result<Heap> {
     options.create_in(place, path)
+}
+
+/// [`check`](crate::check), in another place than the file system.
+///
+/// # Errors
+/// As there.
+pub fn check(place: &dyn Place, path: &Path) -> Result<CheckReport> {
+    crate::check::check_in(place, path)
 }
 
 /// [`HeapOptions::open`], in another place than the file system.

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use strewn_tests::store_model::*;
-use strewn::testing::format::{FORMAT_VERSION, SUPERBLOCK_BYTES, SUPERBLOCK_CRC_AT, names};
-use strewn::testing::Epoch;
 use strewn::ErrorKind;
+use strewn::testing::Epoch;
+use strewn::testing::format::{FORMAT_VERSION, SUPERBLOCK_BYTES, SUPERBLOCK_CRC_AT, names};
 use strewn_tests::sim::{Coins, SimDisk, Volume};
+use strewn_tests::store_model::*;
 
 type Files = BTreeMap<String, Vec<u8>>;
 

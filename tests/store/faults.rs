@@ -1,10 +1,10 @@
 //! The disk is full: what was asked for fails, what was acknowledged stays, and it goes on once there is space.
 
-use strewn_tests::store_model::*;
 use strewn::ErrorKind;
 use strewn::testing::Epoch;
 use strewn_tests::sim::volume::random_fate;
 use strewn_tests::sim::{Coins, Fault, SimDisk};
+use strewn_tests::store_model::*;
 
 #[test]
 fn a_full_disk_loses_nothing() {
@@ -35,7 +35,8 @@ fn a_full_disk_loses_nothing() {
             epoch += 1;
         }
         drop(store);
-        let (store, at, found) = open(&SimDisk::of(disk.volume().after_power_cut(&mut random_fate(&mut coins)))).unwrap();
+        let (store, at, found) =
+            open(&SimDisk::of(disk.volume().after_power_cut(&mut random_fate(&mut coins)))).unwrap();
         assert_eq!((at.0, found == model), (epoch, true), "seed {seed}");
         store.close().unwrap();
     }

@@ -2,10 +2,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use strewn_tests::store_model::{Model, OPTIONS, load};
 use strewn::ErrorKind;
-use strewn_tests::sim::Coins;
 use strewn::testing::*;
+use strewn_tests::sim::Coins;
+use strewn_tests::store_model::{Model, OPTIONS, load};
 
 #[test]
 fn a_heap_lives_in_a_directory_of_its_owner() {

@@ -2,10 +2,10 @@
 
 use proptest::prelude::*;
 
-use strewn_tests::sim::Coins;
-use strewn_tests::store_model::Model;
 use strewn::Result;
 use strewn::testing::*;
+use strewn_tests::sim::Coins;
+use strewn_tests::store_model::Model;
 
 fn layout(slot_bytes: u16) -> SlotLayout {
     SlotLayout::new(slot_bytes).unwrap()

@@ -1,9 +1,9 @@
 //! Nothing fails: appends, folds, reopening, closing.
 
-use strewn_tests::store_model::*;
-use strewn_tests::sim::{Coins, SimDisk};
 use strewn::ErrorKind;
 use strewn::testing::{Epoch, LogStore, RecordBuilder};
+use strewn_tests::sim::{Coins, SimDisk};
+use strewn_tests::store_model::*;
 
 #[test]
 fn any_history_reopens_as_the_model() {
@@ -42,10 +42,12 @@ fn the_background_fold_bounds_the_log_and_loses_nothing() {
         assert!(appended.log_bytes as usize >= record.payload_len() + 64);
     }
     assert!(store.stats().folds > 10, "{:?}", store.stats());
-    let logs: usize = disk.files_in(path()).iter().filter(|(name, _)| name.starts_with("log")).map(|(_, b)| b.len()).sum();
+    let logs: usize =
+        disk.files_in(path()).iter().filter(|(name, _)| name.starts_with("log")).map(|(_, b)| b.len()).sum();
     assert!(logs < 3 * 3000 + 3 * largest + (17 << 20), "{logs}");
     store.close().unwrap();
-    let logs: usize = disk.files_in(path()).iter().filter(|(name, _)| name.starts_with("log")).map(|(_, b)| b.len()).sum();
+    let logs: usize =
+        disk.files_in(path()).iter().filter(|(name, _)| name.starts_with("log")).map(|(_, b)| b.len()).sum();
     assert_eq!(logs, 64);
     assert_eq!(open(&disk).unwrap().2, model);
 }

@@ -1,11 +1,11 @@
 //! Slots that may have changed: what is left out of the log must be in the image, whatever the log, open or recovered, holds of the same frames.
 
-use strewn_tests::store_model::{OPTIONS, end, path};
-use strewn_tests::sim::{Coins, SimDisk};
+use std::sync::Arc;
 use strewn::testing::{
     Epoch, FrameIndex, LogStore, PAGE, Record, RecordBuilder, SlotLayout, SlotMask, ZoneIndex, ZoneKind, ZoneNumber,
 };
-use std::sync::Arc;
+use strewn_tests::sim::{Coins, SimDisk};
+use strewn_tests::store_model::{OPTIONS, end, path};
 
 const FRAMES: u64 = 8;
 const ZONE: ZoneIndex = ZoneIndex(0);

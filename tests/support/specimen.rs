@@ -112,7 +112,23 @@ fn verify_contents(heap: &Heap) -> std::result::Result<u64, String> {
 /// # Errors
 /// The kind, and what happened; no kind if the contents differ.
 pub fn open_and_verify(path: &Path, tracker: TrackerKind) -> std::result::Result<u64, (Option<ErrorKind>, String)> {
-    let heap = Heap::options().tracker(tracker).open(path).map_err(|e| (Some(e.kind()), e.to_string()))?;
+    let checked = strewn::check(path);
+    let opened = Heap::options().tracker(tracker).open(path);
+    match (&checked, &opened) {
+        (Ok(_), Ok(_)) => {}
+        (Err(e), Err(other)) if e.kind() == other.kind() => {}
+        // What `check` does not look at.
+        (Ok(_), Err(e)) if [ErrorKind::AddressInUse, ErrorKind::OutOfMemory].contains(&e.kind()) => {}
+        _ => return Err((None, format!("check says {checked:?}, and open {:?}", opened.map(drop)))),
+    }
+    let heap = opened.map_err(|e| (Some(e.kind()), e.to_string()))?;
     heap.check();
-    verify(&heap).map_err(|what| (None, what))
+    let step = verify(&heap).map_err(|what| (None, what))?;
+    let live = checked.map_or(0, |report| report.live_objects);
+    let counted = heap.stats().map_err(|e| (Some(e.kind()), e.to_string()))?.live_objects;
+    if live == counted {
+        Ok(step)
+    } else {
+        Err((None, format!("check counts {live} live objects, the heap {counted}")))
+    }
 }

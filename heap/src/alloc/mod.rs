@@ -208,17 +208,6 @@ impl Allocator {
         }
     }
 
-    /// Whether `addr` is that of an allocated object of at least `bytes` bytes, as of the last cut or recovery, if no thread is inside a section.
-    pub fn holds(&self, addr: u64, bytes: usize) -> bool {
-        let taken = || {
-            let class = Class::from_index(usize::from(self.owner(addr).filter(|owner| *owner != RUNS)?));
-            let number = ZoneNumber((addr >> ZONE_SHIFT) as u16);
-            let zones = lock(&self.slots[class.index()]);
-            zones.iter().find(|zone| zone.mapping.number() == number).map(|zone| zone.is_taken(addr))
-        };
-        self.usable_bytes(addr).is_some_and(|usable| usable >= bytes) && taken().unwrap_or(true)
-    }
-
     /// Whether `addr` lies in a zone of this heap.
     #[inline]
     pub fn owns(&self, addr: u64) -> bool {

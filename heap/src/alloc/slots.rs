@@ -243,12 +243,6 @@ impl SlotZone {
         }
     }
 
-    /// Whether the slot at `addr`, an address of this zone, is taken.
-    pub fn is_taken(&self, addr: u64) -> bool {
-        let Spot { frame, slot } = crate::arena::locate(self.layout, addr);
-        frame.0 < self.frames && SlotMask::from_words(self.taken_words(frame)).contains(slot)
-    }
-
     /// The mask of taken slots of `frame`.
     pub fn taken_words(&self, frame: FrameIndex) -> &[u64] {
         let words = self.layout.mask_words();

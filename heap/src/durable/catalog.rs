@@ -42,6 +42,16 @@ pub struct ZoneCatalog {
     pub runs: BTreeMap<u32, u32>,
 }
 
+impl Catalog {
+    /// Allocated objects.
+    pub fn live_objects(&self) -> u64 {
+        let in_zone = |zone: &ZoneCatalog| {
+            zone.allocated.iter().map(|word| u64::from(word.count_ones())).sum::<u64>() + zone.runs.len() as u64
+        };
+        self.zones.iter().map(in_zone).sum()
+    }
+}
+
 impl ZoneCatalog {
     /// An unused zone.
     pub fn new(number: ZoneNumber, kind: ZoneKind) -> Self {

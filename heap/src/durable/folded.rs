@@ -13,9 +13,7 @@ use super::items::Item;
 use super::record::Record;
 use super::segment::Segment;
 use super::storage::{Storage, StorageFile, read_zero_filled};
-use crate::base::{
-    BLOCK_FRAMES, Canary, FrameIndex, PAGE, Result, SlotIndex, SlotLayout, SlotMask, ZoneIndex, canary,
-};
+use crate::base::{BLOCK_FRAMES, Canary, FrameIndex, PAGE, Result, SlotIndex, SlotLayout, SlotMask, ZoneIndex, canary};
 use std::collections::HashMap;
 use std::sync::Arc;
 

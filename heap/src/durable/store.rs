@@ -167,6 +167,14 @@ impl LogStore {
         Ok(())
     }
 
+    /// Reads and checks everything that [`load`](Self::load) would deliver, and writes nothing.
+    pub fn read(&self, sink: Sink<'_>) -> Result<()> {
+        match &self.recovery {
+            Some(recovery) => recovery.load(&*self.shared.storage, sink),
+            None => Err(self.misuse("is loaded already")),
+        }
+    }
+
     /// Makes durable what was read: a process before this one may have died after a failed sync, see `failure.rs`.
     fn secure(&mut self, recovery: &Recovery) -> Result<(), Failure> {
         self.log.prepare(&*self.shared.storage)?;
@@ -175,7 +183,11 @@ impl LogStore {
         let file = must_open(&*self.shared.storage, names::SUPERBLOCK)?;
         recovery.superblock.write(&*file, recovery.superblock_copy, &self.shared.counters)?;
         let clean = recovery.segments.len() == 1 && !self.log.has_records();
-        if clean || canary(Canary::EndNotRewritten) { Ok(()) } else { self.log.rewrite_end(recovery.active(), &self.shared.counters) }
+        if clean || canary(Canary::EndNotRewritten) {
+            Ok(())
+        } else {
+            self.log.rewrite_end(recovery.active(), &self.shared.counters)
+        }
     }
 
     /// Makes `record` durable as `epoch`, which must be later than the last one. Returns once it is. Of its suspects, only what differs from the image is

@@ -215,7 +215,11 @@ impl Recorder {
     /// Ends this process and starts the next one. After a failure the first is never closed.
     fn reopen(&mut self, ended: LogStore, failed: bool) -> Result<LogStore, String> {
         let begun = self.at();
-        if failed { drop(ended) } else { store::end(ended, &mut self.coins) }
+        if failed {
+            drop(ended)
+        } else {
+            store::end(ended, &mut self.coins)
+        }
         // A fault may lie here.
         let opened = store::open(&self.disk).or_else(|_| store::open(&self.disk));
         let (store, found, model) = opened.map_err(|e| format!("opening the heap again: {e:?}"))?;

@@ -92,12 +92,7 @@ fn caught(seed: u64, at: &str, what: String, tally: Tally) -> Box<Caught> {
 ///
 /// # Errors
 /// The first state that recovery does not make good.
-pub fn explore_history(
-    history: &History,
-    seed: u64,
-    effort: Effort,
-    tally: &mut Tally,
-) -> Result<(), Box<Caught>> {
+pub fn explore_history(history: &History, seed: u64, effort: Effort, tally: &mut Tally) -> Result<(), Box<Caught>> {
     tally.histories += 1;
     let mut volume = Volume::default();
     let coins = &mut Coins::new(seed);

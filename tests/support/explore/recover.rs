@@ -18,13 +18,7 @@ const EPOCHS: u64 = 6;
 ///
 /// # Errors
 /// What is wrong.
-pub fn check(
-    state: Volume,
-    history: &History,
-    cut: usize,
-    coins: &mut Coins,
-    tally: &mut Tally,
-) -> Result<(), String> {
+pub fn check(state: Volume, history: &History, cut: usize, coins: &mut Coins, tally: &mut Tally) -> Result<(), String> {
     tally.states += 1;
     let allowed = history.allowed(cut);
     let Some((disk, store, epoch, model)) = look(&state, history, &allowed)? else { return Ok(()) };
@@ -34,7 +28,8 @@ pub fn check(
     cut_short(&state, &disk, history, &allowed, (epoch, &model), coins, tally)
         .map_err(|what| format!("recovery of epoch {epoch} cut short: {what}"))?;
     if coins.one_in(GO_ON_ONE_IN) {
-        go_on(&recovered, epoch, &model, coins, tally).map_err(|what| format!("going on after epoch {epoch}: {what}"))?;
+        go_on(&recovered, epoch, &model, coins, tally)
+            .map_err(|what| format!("going on after epoch {epoch}: {what}"))?;
     }
     Ok(())
 }
@@ -115,8 +110,7 @@ fn go_on(
     let (mut store, ..) = store::open(&disk).map_err(told("opening the heap"))?;
     let at = || disk.counts().1;
     let mut model_now = Model::clone(model);
-    let mut attempts =
-        vec![Attempt { epoch, model: model.clone(), begun: 0, acked: Some(at()), given_up: None }];
+    let mut attempts = vec![Attempt { epoch, model: model.clone(), begun: 0, acked: Some(at()), given_up: None }];
     for epoch in epoch + 1..=epoch + EPOCHS {
         let mut record = model_now.change(coins);
         let model = Arc::new(model_now.clone());

@@ -31,7 +31,7 @@ fn any_history_reopens_as_the_model() {
 
 #[test]
 fn the_background_fold_bounds_the_log_and_loses_nothing() {
-    let disk = SimDisk::new();
+    let disk = SimDisk::with_background_folds();
     let (mut coins, mut model) = (Coins::new(3), Model::default());
     let mut store = LogStore::create(&disk.place(), path(), &OPTIONS).unwrap();
     let mut largest = 0;

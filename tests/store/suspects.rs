@@ -21,11 +21,8 @@ fn page(slots: &[u8; 64]) -> Vec<u8> {
     slots.iter().flat_map(|byte| [*byte; 64]).collect()
 }
 
-fn open(disk: &Arc<SimDisk>, background: bool) -> (LogStore, Frames) {
+fn open(disk: &Arc<SimDisk>) -> (LogStore, Frames) {
     let (mut store, _) = LogStore::open(&disk.place(), path()).unwrap();
-    if !background {
-        store.fold_in_foreground();
-    }
     let mut frames = Frames::new();
     store
         .load(&mut |_, _, bytes| {
@@ -62,8 +59,8 @@ fn change(frames: &mut Frames, coins: &mut Coins) -> Record {
 fn what_is_left_out_is_in_the_image() {
     let (mut suspects, mut unchanged) = (0, 0);
     for seed in 0..60 {
-        let (coins, background) = (&mut Coins::new(seed), seed % 2 == 1);
-        let disk = SimDisk::new();
+        let coins = &mut Coins::new(seed);
+        let disk = if seed % 2 == 1 { SimDisk::with_background_folds() } else { SimDisk::new() };
         let mut options = OPTIONS;
         options.log_bytes = [3_000, 12_000, 50_000][seed as usize % 3];
         let mut store = LogStore::create(&disk.place(), path(), &options).unwrap();
@@ -81,7 +78,7 @@ fn what_is_left_out_is_in_the_image() {
             if coins.below(8) == 0 {
                 (suspects, unchanged) = (suspects + store.stats().suspects, unchanged + store.stats().unchanged);
                 end(store, coins);
-                let (reopened, found) = open(&disk, background);
+                let (reopened, found) = open(&disk);
                 assert!(found == frames, "seed {seed}: after epoch {epoch}");
                 store = reopened;
             }
@@ -99,7 +96,6 @@ fn what_is_left_out_is_in_the_image() {
 fn slots_of_a_frame_that_was_empty_are_not_left_out() {
     let disk = SimDisk::new();
     let mut store = LogStore::create(&disk.place(), path(), &OPTIONS).unwrap();
-    store.fold_in_foreground();
     let all = SlotMask::first(64);
     let mut epoch = 0;
     let mut append = |store: &mut LogStore, change: &dyn Fn(&mut RecordBuilder)| {
@@ -125,5 +121,5 @@ fn slots_of_a_frame_that_was_empty_are_not_left_out() {
     });
     assert_eq!((store.stats().folds, store.stats().suspects), (folds, 64));
     drop(store);
-    assert!(open(&disk, false).1.iter().all(|slots| *slots == [1; 64]));
+    assert!(open(&disk).1.iter().all(|slots| *slots == [1; 64]));
 }

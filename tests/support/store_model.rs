@@ -39,14 +39,12 @@ pub fn path() -> &'static Path {
     Path::new("/sim/a.heap")
 }
 
-/// A new heap on `disk`, which folds in the thread that appends.
+/// A new heap on `disk`.
 ///
 /// # Errors
 /// What the store reports.
 pub fn create(disk: &Arc<SimDisk>, options: &StoreOptions) -> Result<LogStore> {
-    let mut store = LogStore::create(&disk.place(), path(), options)?;
-    store.fold_in_foreground();
-    Ok(store)
+    LogStore::create(&disk.place(), path(), options)
 }
 
 /// Opens and loads: the store, its last epoch, and what it holds.
@@ -55,7 +53,6 @@ pub fn create(disk: &Arc<SimDisk>, options: &StoreOptions) -> Result<LogStore> {
 /// What the store reports.
 pub fn open(disk: &Arc<SimDisk>) -> Result<(LogStore, Epoch, Model)> {
     let (mut store, recovered) = LogStore::open(&disk.place(), path())?;
-    store.fold_in_foreground();
     let model = load(&mut store, &recovered)?;
     Ok((store, recovered.epoch, model))
 }

@@ -102,6 +102,10 @@ impl Storage for MemDir {
     fn sync_parent(&self) -> Result<()> {
         Ok(())
     }
+
+    fn folds_in_background(&self) -> bool {
+        false
+    }
 }
 
 impl StorageFile for MemFile {

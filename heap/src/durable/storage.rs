@@ -52,6 +52,10 @@ pub trait Storage: Send + Sync {
     fn sync_dir(&self) -> Result<()>;
     /// Makes the directory's own name durable.
     fn sync_parent(&self) -> Result<()>;
+    /// Whether folds may run in a thread of their own; false where the order of operations must be repeatable.
+    fn folds_in_background(&self) -> bool {
+        true
+    }
 }
 
 /// A file that must exist in every heap.

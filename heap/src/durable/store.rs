@@ -101,7 +101,7 @@ pub struct LogStore {
     /// Until it is loaded.
     recovery: Option<Box<Recovery>>,
     fold_thread: Option<std::thread::JoinHandle<()>>,
-    /// Whether folds run in a thread of their own; in the twin they do not, so that it is repeatable.
+    /// Whether folds run in a thread of their own.
     background: bool,
 }
 
@@ -135,6 +135,7 @@ impl LogStore {
         let recovery = Recovery::read(&*storage)?;
         let recovered = recovery.recovered();
         let log = Log::open(&*storage, recovered.heap_id, recovery.active().chain)?;
+        let background = storage.folds_in_background();
         let shared = Arc::new(Shared::new(storage, recovery.superblock));
         Ok((
             Self {
@@ -143,7 +144,7 @@ impl LogStore {
                 folded: Folded::recover(&recovery.segments)?,
                 recovery: Some(Box::new(recovery)),
                 fold_thread: None,
-                background: !cfg!(any(miri, strewn_twin)),
+                background,
             },
             recovered,
         ))
@@ -294,12 +295,6 @@ impl LogStore {
             Some(error) => Err(error.clone()),
             None => Ok(()),
         }
-    }
-
-    /// Folds in the thread that appends, which makes the order of all operations repeatable.
-    #[cfg(feature = "testing")]
-    pub fn fold_in_foreground(&mut self) {
-        self.background = false;
     }
 
     /// Starts folding in the background. No fold may be running.

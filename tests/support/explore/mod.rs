@@ -2,6 +2,8 @@
 //!
 //! [`history`] records what a process does and what it may claim at each operation; [`recover`] looks at one state; this module goes through them.
 
+pub mod faults;
+pub mod heaps;
 pub mod history;
 mod late;
 pub mod recover;

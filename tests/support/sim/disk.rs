@@ -26,6 +26,8 @@ pub struct Fault {
 /// See the module.
 pub struct SimDisk {
     state: Mutex<State>,
+    /// Whether folds run in a thread of their own, in whatever order the system has it.
+    background: bool,
 }
 
 struct State {
@@ -44,10 +46,20 @@ impl SimDisk {
         Self::of(Volume::default())
     }
 
+    /// A disk with nothing on it, where heaps fold in the background.
+    pub fn with_background_folds() -> Arc<Self> {
+        Arc::new(Self { background: true, ..Self::holding(Volume::default()) })
+    }
+
     /// A disk that holds this.
     pub fn of(volume: Volume) -> Arc<Self> {
+        Arc::new(Self::holding(volume))
+    }
+
+    fn holding(volume: Volume) -> Self {
         let (journal, fault, locked) = (Vec::new(), Fault::default(), BTreeSet::new());
-        Arc::new(Self { state: Mutex::new(State { volume, journal, fault, ops: 0, hit: false, locked }) })
+        let state = State { volume, journal, fault, ops: 0, hit: false, locked };
+        Self { state: Mutex::new(state), background: false }
     }
 
     /// As a [`Place`] for heaps.
@@ -235,6 +247,10 @@ impl Storage for SimDir {
         state.step("fsync the parent of", &self.path)?;
         state.apply(Op::SyncParent);
         Ok(())
+    }
+
+    fn folds_in_background(&self) -> bool {
+        self.disk.background
     }
 }
 

@@ -1,11 +1,11 @@
 //! Bugs put in on purpose, one at a time: each must be caught by the suite that is there for it. With none of them, the same suites find nothing.
 //!
-//! Which bug is on holds for a whole process, so all of this is one test.
+//! Which bug is on holds for a whole process, so all of this is one test. `STREWN_CANARY=name` tries that one alone.
 
 use rand::{SeedableRng, rngs::SmallRng};
 use std::sync::atomic::{AtomicBool, Ordering};
-use strewn::testing::{Canary, set_canary};
 use strewn::TrackerKind;
+use strewn::testing::{Canary, set_canary};
 use strewn_tests::bank::Bank;
 use strewn_tests::explore::faults::explore_faults;
 use strewn_tests::explore::heaps::{HeapPlan, explore_heaps};
@@ -31,6 +31,9 @@ enum Suite {
     /// Threads that work on a bank, checkpoints, and a heap that is left and opened again.
     Threads,
 }
+
+/// How often threads work on a bank.
+const ROUNDS: u64 = 80;
 
 /// What is expected to catch what.
 const EXPECTED: [(Canary, Suite); 14] = [
@@ -58,7 +61,7 @@ impl Suite {
             Suite::Faults => explore_faults(Plan { reopen_one_in: 6, ..PLAN }, 0..1).map(|tally| tally.after),
             Suite::Heaps => {
                 let options = options(any_tracker(), 4096);
-                let plan = HeapPlan { options, checkpoints: 25, crowd: 0, full_one_in: 4, states: 60 };
+                let plan = HeapPlan { options, checkpoints: 25, crowd: (400, 1000), full_one_in: 4, states: 60 };
                 explore_heaps(&plan, 0..2)
             }
             Suite::Threads => threads(),
@@ -66,10 +69,10 @@ impl Suite {
     }
 }
 
-/// Three threads on a bank, and checkpoints; what was durable last is opened again. Ten times.
+/// Three threads on a bank, and checkpoints; what was durable last is opened again.
 fn threads() -> Result<Tally, Box<Caught>> {
     let mut tally = Tally::default();
-    for round in 0..10 {
+    for round in 0..ROUNDS {
         let dir = fast_dir();
         let (path, options) = (dir.path().join("bank.heap"), options(any_tracker(), 64 << 10));
         let heap = options.create(&path).unwrap();
@@ -85,7 +88,7 @@ fn threads() -> Result<Tally, Box<Caught>> {
                     }
                 });
             }
-            for _ in 0..20 {
+            for _ in 0..4 {
                 heap.checkpoint().unwrap();
             }
             stop.store(true, Ordering::Relaxed);
@@ -103,11 +106,16 @@ fn threads() -> Result<Tally, Box<Caught>> {
 #[test]
 fn every_canary_is_caught() {
     let _alone = alone();
-    for suite in [Suite::Cuts, Suite::LateFolds, Suite::Faults, Suite::Heaps, Suite::Threads] {
+    let only = std::env::var("STREWN_CANARY").ok();
+    let suites = [Suite::Cuts, Suite::LateFolds, Suite::Faults, Suite::Heaps, Suite::Threads];
+    for suite in suites.into_iter().filter(|_| only.is_none()) {
         let tally = suite.run().unwrap_or_else(|caught| panic!("without a canary, {suite:?}: {}", caught.what));
         say(&format!("canaries: without one, {suite:?}: nothing in {} crash states", tally.states));
     }
     for (canary, suite) in EXPECTED {
+        if only.as_ref().is_some_and(|only| *only != canary.to_string()) {
+            continue;
+        }
         if canary == Canary::WalkEndDropped && !trackers().contains(&TrackerKind::Async) {
             skip("walk-end-dropped: this kernel has no PAGEMAP_SCAN, or another tracker is asked for");
             continue;

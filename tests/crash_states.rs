@@ -55,7 +55,13 @@ fn a_fault_at_every_operation() {
 fn whole_heaps() {
     let _alone = alone();
     for tracker in trackers() {
-        let plan = HeapPlan { options: options(tracker, 4096), checkpoints: 25, crowd: 0, full_one_in: 4, states: 120 };
+        let plan = HeapPlan {
+            options: options(tracker, 4096),
+            checkpoints: 25,
+            crowd: (400, 1000),
+            full_one_in: 4,
+            states: 120,
+        };
         run(&format!("heaps, {tracker}"), 4000..4003, |seeds| explore_heaps(&plan, seeds));
     }
 }
@@ -69,7 +75,7 @@ fn whole_heaps_with_a_ladder() {
     }
     for policy in [PolicyKind::Coarse, PolicyKind::Adaptive] {
         let options = options(TrackerKind::Async, 1 << 20).mapping(Mapping::Huge).policy(policy);
-        let plan = HeapPlan { options, checkpoints: 40, crowd: 20_000, full_one_in: 4, states: 25 };
+        let plan = HeapPlan { options, checkpoints: 40, crowd: (20_000, 256), full_one_in: 4, states: 25 };
         run(&format!("heaps, huge pages, {policy}"), 5000..5002, |seeds| explore_heaps(&plan, seeds));
     }
 }

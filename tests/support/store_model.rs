@@ -146,7 +146,9 @@ impl ModelZone {
         builder: &mut RecordBuilder,
         touched_before: &mut BTreeSet<(ZoneIndex, u32)>,
     ) {
-        let frame = coins.below(20) as u32 * if coins.below(4) == 0 { 11 } else { 1 };
+        // Some frames again and again, and some far away.
+        let near = [4, 20][coins.below(2) as usize];
+        let frame = coins.below(near) as u32 * if coins.one_in(4) { 11 } else { 1 };
         let (old, mut bytes) = self.frames.remove(&frame).unwrap_or((SlotMask::EMPTY, vec![0; PAGE]));
         let all = SlotMask::first(layout.slots());
         let some = |coins: &mut Coins| match coins.below(4) {
@@ -172,7 +174,9 @@ impl ModelZone {
         let changed = suspects.and(&some(coins));
         let touched = if whole { all } else { dirty.or(&changed) };
         for slot in touched.iter() {
-            bytes[layout.byte_of(slot)..][..layout.slot_bytes()].fill(coins.next() as u8);
+            // Few values, so that a slot often is again what it was at some time before.
+            let value = if coins.one_in(2) { coins.below(2) } else { coins.next() };
+            bytes[layout.byte_of(slot)..][..layout.slot_bytes()].fill(value as u8);
         }
         // SAFETY: `bytes` has PAGE bytes, and nobody else knows them.
         unsafe {

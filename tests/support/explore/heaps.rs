@@ -21,8 +21,8 @@ pub struct HeapPlan {
     pub options: HeapOptions,
     /// Checkpoints that are tried.
     pub checkpoints: u64,
-    /// Objects of one size class at the start.
-    pub crowd: u64,
+    /// Objects of one size at the start, and their bytes.
+    pub crowd: (u64, usize),
     /// Once in how many checkpoints the disk is full; 0 for never.
     pub full_one_in: u64,
     /// Crash states that are looked at.
@@ -180,7 +180,7 @@ fn record(plan: &HeapPlan, seed: u64) -> Result<HeapHistory, String> {
         testing::create(&plan.options, &disk.place(), path()).map_err(|e| format!("creating the heap: {e:?}"))?;
     attempts[0].acked = Some(at());
     let mut work = Work { heap, contents: Contents::new() };
-    (0..plan.crowd).for_each(|i| work.alloc(CROWD_BYTES, i));
+    (0..plan.crowd.0).for_each(|i| work.alloc(plan.crowd.1, i));
     for _ in 0..plan.checkpoints {
         (0..coins.below(60)).for_each(|_| work.step(coins));
         let full = plan.full_one_in > 0 && coins.one_in(plan.full_one_in);
@@ -200,6 +200,3 @@ fn record(plan: &HeapPlan, seed: u64) -> Result<HeapHistory, String> {
     drop(work);
     Ok(HeapHistory { ops: disk.journal(), attempts })
 }
-
-/// Objects that fill blocks.
-const CROWD_BYTES: usize = 256;

@@ -92,7 +92,7 @@ impl HeapHistory {
         };
         compare(&heap, &found.contents).map_err(|what| format!("epoch {}: {what}", stats.epoch))?;
         // It goes on: what is written now must be there after the next crash as well.
-        let mut work = Work { heap, contents: Contents::clone(&found.contents) };
+        let mut work = Work { heap, contents: Contents::clone(&found.contents), first: Arc::default() };
         let coins = &mut Coins::new(cut as u64);
         (0..20).for_each(|_| work.step(coins));
         work.heap.checkpoint().map_err(|e| format!("going on: {e:?}"))?;
@@ -125,6 +125,8 @@ fn compare(heap: &Heap, expected: &Contents) -> Result<(), String> {
 struct Work {
     heap: Heap,
     contents: Contents,
+    /// What some objects held at the start: a write may make them again what an old image has.
+    first: Arc<Contents>,
 }
 
 impl Work {
@@ -152,7 +154,11 @@ impl Work {
             Some(addr) if draw < 6 => {
                 let len = self.contents[&addr].len();
                 let start = coins.below(len as u64) as usize;
-                let bytes = pattern(coins.next(), (len - start).min(1 + coins.below(40) as usize));
+                let end = len.min(start + 1 + coins.below(40) as usize);
+                let (start, bytes) = match self.first.get(&addr) {
+                    Some(first) if first.len() == len && coins.one_in(2) => (0, first.clone()),
+                    _ => (start, pattern(coins.next(), end - start)),
+                };
                 self.contents.get_mut(&addr).expect("live")[start..start + bytes.len()].copy_from_slice(&bytes);
                 let _section = self.heap.enter();
                 // SAFETY: within a live object; one thread.
@@ -179,8 +185,9 @@ fn record(plan: &HeapPlan, seed: u64) -> Result<HeapHistory, String> {
     let heap =
         testing::create(&plan.options, &disk.place(), path()).map_err(|e| format!("creating the heap: {e:?}"))?;
     attempts[0].acked = Some(at());
-    let mut work = Work { heap, contents: Contents::new() };
+    let mut work = Work { heap, contents: Contents::new(), first: Arc::default() };
     (0..plan.crowd.0).for_each(|i| work.alloc(plan.crowd.1, i));
+    work.first = Arc::new(work.contents.clone());
     for _ in 0..plan.checkpoints {
         (0..coins.below(60)).for_each(|_| work.step(coins));
         let full = plan.full_one_in > 0 && coins.one_in(plan.full_one_in);

@@ -1,7 +1,9 @@
 //! Works on a bank until the disk fails or the process is killed, and says on standard output what is durable.
 //!
-//! Usage: `strewn-disk-worker HEAP TRACKER|any SEED`. Prints `open` when the heap exists, then `durable GENERATION FOLDS` for each checkpoint. Ends with
+//! Usage: `strewn-disk-worker HEAP TRACKER|any SEED [PAUSE_US]`. Prints `open` when the heap exists, then `durable GENERATION FOLDS` for each checkpoint. Ends with
 //! `failed WHY` at the first checkpoint that fails, so that nothing is synced on a file system that has told of an error.
+//!
+//! Its threads pause for that long after every fourth section or so, 150 us unless told: a slow machine gets more checkpoints done if they pause for longer.
 //!
 //! Other than `strewn-crash-child` it also runs as nearly the only process of a machine, whatever that machine's kernel has.
 
@@ -20,20 +22,26 @@ const THREADS: u64 = 2;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [path, tracker, seed] = &arguments[..] else { bail!("usage: HEAP TRACKER|any SEED") };
+    let [path, tracker, seed, rest @ ..] = &arguments[..] else { bail!("usage: HEAP TRACKER|any SEED [PAUSE_US]") };
+    let pause = Duration::from_micros(rest.first().map_or(Ok(150), |pause| pause.parse()).context("PAUSE_US")?);
     let tracker = match tracker.as_str() {
         "any" if probe().missing_for_async().is_none() => TrackerKind::Async,
         "any" => TrackerKind::Signal,
         name => name.parse()?,
     };
     let mut rng = SmallRng::seed_from_u64(seed.parse().context("SEED")?);
-    let Err(why) = work(Path::new(path), tracker, &mut rng);
+    let Err(why) = work(Path::new(path), tracker, pause, &mut rng);
     tell(&format!("failed {why:#}"));
     // The other threads do not end.
     std::process::exit(1)
 }
 
-fn work(path: &Path, tracker: TrackerKind, rng: &mut SmallRng) -> anyhow::Result<std::convert::Infallible> {
+fn work(
+    path: &Path,
+    tracker: TrackerKind,
+    pause: Duration,
+    rng: &mut SmallRng,
+) -> anyhow::Result<std::convert::Infallible> {
     let heap = options(tracker, LOG_BYTES).open_or_create(path)?;
     tell("open");
     // Threads without a bound on their life borrow both.
@@ -46,7 +54,7 @@ fn work(path: &Path, tracker: TrackerKind, rng: &mut SmallRng) -> anyhow::Result
                 bank.work(&mut rng).expect("work");
                 // Many small checkpoints show more than few large ones.
                 if rng.random_range(0..4) == 0 {
-                    std::thread::sleep(Duration::from_micros(150));
+                    std::thread::sleep(pause);
                 }
             }
         });

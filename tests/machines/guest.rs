@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use strewn_tests::worker::end_with_this_thread;
 
 /// Much longer than a guest takes to boot, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -70,6 +71,7 @@ impl Guest {
         if let Some(state) = state {
             command.arg("-incoming").arg(format!("exec:cat {}", state.display()));
         }
+        end_with_this_thread(&mut command);
         let said = File::create(place.join("qemu.log")).unwrap();
         let mut child = command.stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said).spawn().unwrap();
         let control = connect(&mut child, place, &port(place, 1));

@@ -3,7 +3,8 @@
 //! What a worker said before a moment is a promise for all that is found of that moment. Whoever uses this notes the promise *before* the moment.
 
 use crate::bank::Bank;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,6 +60,17 @@ pub fn read_lines(from: impl Read, mut hear: impl FnMut(&str)) {
     }
 }
 
+/// Has the kernel kill what `command` starts when the calling thread ends, whatever ends it.
+pub fn end_with_this_thread(command: &mut Command) {
+    let ask = || {
+        // SAFETY: PR_SET_PDEATHSIG takes one number, touches no memory, and takes no locks.
+        let refused = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        if refused == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
+    unsafe { command.pre_exec(ask) };
+}
+
 /// A running worker; killed when dropped.
 pub struct Worker {
     child: Child,
@@ -74,6 +86,7 @@ impl Worker {
     pub fn start(program: &str, path: &Path, tracker: TrackerKind, seed: u64) -> Self {
         let mut command = Command::new(program);
         command.arg(path).arg(tracker.to_string()).arg(seed.to_string());
+        end_with_this_thread(&mut command);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("start a worker");
         let out = child.stdout.take().expect("a pipe");
         let promise = Arc::new(Mutex::new(Promise::default()));

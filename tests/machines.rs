@@ -17,6 +17,11 @@ mod replayed;
 #[path = "machines/write_log.rs"]
 mod write_log;
 
+use strewn_tests::disks::FileSystem;
+
 const WORKER: &str = env!("CARGO_BIN_EXE_strewn-disk-worker");
 const QEMU: &str = "qemu-system-x86_64";
 const DISK_BYTES: u64 = 320 << 20;
+
+/// The disks of a guest, and what their workers track with: whatever the guest's kernel has, and what all have.
+const DISKS: [(FileSystem, &str); 2] = [(FileSystem::Xfs, "any"), (FileSystem::Ext4, "signal")];

@@ -34,6 +34,7 @@ pub struct Guest {
 pub struct Task<'a> {
     pub file_system: &'a str,
     pub heap: &'a str,
+    pub tracker: &'a str,
     pub seed: u64,
 }
 
@@ -92,8 +93,8 @@ impl Guest {
             (2..2 + tasks.len()).map(|number| connect(&mut self.child, &self.place, &port(&self.place, number)));
         let ports = ports.collect();
         let mut orders = String::new();
-        for Task { file_system, heap, seed } in tasks {
-            writeln!(orders, "go {file_system} {heap} {seed}").unwrap();
+        for Task { file_system, heap, tracker, seed } in tasks {
+            writeln!(orders, "go {file_system} {heap} {tracker} {seed}").unwrap();
         }
         self.control.write_all(format!("{orders}\n").as_bytes()).unwrap();
         ports

@@ -1,6 +1,6 @@
 //! The kernel and the initial file system of a guest: busybox, the modules that its disks need, the worker and its libraries.
 //!
-//! The guest says `READY` on its first port, reads `go FILE-SYSTEM HEAP SEED`, one of them for each disk, up to an empty line, and then runs one worker for each disk,
+//! The guest says `READY` on its first port, reads `go FILE-SYSTEM HEAP TRACKER SEED`, one of them for each disk, up to an empty line, and then runs one worker for each disk,
 //! which writes to a port of its own. It touches no disk before that, so that one saved state serves many disks.
 
 use crate::WORKER;
@@ -26,13 +26,13 @@ set -- a b c d
 : >/tmp/go
 while read -r word rest <&3 && [ "$word" = go ]; do echo "$rest" >>/tmp/go; done
 for module in /modules/late/*; do insmod "$module"; done
-while read -r type heap seed; do
+while read -r type heap tracker seed; do
     disk=/dev/vd$1 dir=/disk-$1
     shift
     until [ -b "$disk" ]; do sleep 0.05; done
     mkdir -p "$dir"
     mount -t "$type" "$disk" "$dir" || echo "cannot mount $disk"
-    /worker "$dir/$heap" any "$seed" 8000 >"${control%1}$port" &
+    /worker "$dir/$heap" "$tracker" "$seed" 8000 >"${control%1}$port" &
     port=$((port + 1))
 done </tmp/go
 while :; do sleep 1000; done

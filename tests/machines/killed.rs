@@ -4,7 +4,7 @@
 
 use crate::guest::{Disk, Guest, Task, describe};
 use crate::initramfs::Boot;
-use crate::{DISK_BYTES, QEMU, monitor};
+use crate::{DISK_BYTES, DISKS, QEMU, monitor};
 use rand::{Rng, rngs::SmallRng};
 use std::path::Path;
 use std::sync::Mutex;
@@ -27,6 +27,7 @@ const ANEW: u32 = 4;
 /// A disk over all rounds.
 struct Victim {
     file_system: FileSystem,
+    tracker: &'static str,
     disk: Disk,
     /// Heaps before the present one, whose name is this number.
     heap: u64,
@@ -49,7 +50,7 @@ fn a_killed_machine_loses_nothing_acknowledged() {
         Err(e) => return missing(what, &e),
     };
     let (rounds, mut rng) = Rounds::new("machines", "a_killed_machine_loses_nothing_acknowledged", ROUNDS);
-    let mut victims = [FileSystem::Xfs, FileSystem::Ext4].map(|file_system| Victim::new(file_system, place.path()));
+    let mut victims = DISKS.map(|(file_system, tracker)| Victim::new(file_system, tracker, place.path()));
     let disks = victims.each_ref().map(|victim| victim.disk.clone());
     let state = place.path().join("guest.state");
     let mut guest = Guest::start(&boot, place.path(), &disks, None);
@@ -81,7 +82,12 @@ fn a_killed_machine_loses_nothing_acknowledged() {
 /// Lets the guest go, kills it after some time, and returns what its workers had promised.
 fn run_and_kill(mut guest: Guest, victims: &[Victim], place: &Path, rng: &mut SmallRng) -> Vec<Promise> {
     let names: Vec<String> = victims.iter().map(Victim::name).collect();
-    let task = |victim: &Victim, heap, seed| Task { file_system: victim.file_system.name(), heap, seed };
+    let task = |victim: &Victim, heap, seed| Task {
+        file_system: victim.file_system.name(),
+        heap,
+        tracker: victim.tracker,
+        seed,
+    };
     let tasks: Vec<Task<'_>> =
         victims.iter().zip(&names).map(|(victim, name)| task(victim, name, rng.random())).collect();
     let ports = guest.go(&tasks);
@@ -111,10 +117,10 @@ fn run_and_kill(mut guest: Guest, victims: &[Victim], place: &Path, rng: &mut Sm
 }
 
 impl Victim {
-    fn new(file_system: FileSystem, place: &Path) -> Self {
+    fn new(file_system: FileSystem, tracker: &'static str, place: &Path) -> Self {
         let image = place.join(format!("{}.img", file_system.name()));
         file_system.make(&image, DISK_BYTES).unwrap();
-        Self { file_system, disk: Disk { image, log: None }, heap: 0, promise: Promise::default() }
+        Self { file_system, tracker, disk: Disk { image, log: None }, heap: 0, promise: Promise::default() }
     }
 
     fn name(&self) -> String {

@@ -6,7 +6,7 @@
 use crate::guest::{Disk, Guest, Task, describe};
 use crate::initramfs::Boot;
 use crate::write_log::{Entry, WriteLog};
-use crate::{DISK_BYTES, QEMU};
+use crate::{DISK_BYTES, DISKS, QEMU};
 use rand::{Rng, rngs::SmallRng};
 use std::fs::File;
 use std::ops::Range;
@@ -32,6 +32,7 @@ const HEAP: &str = "bank.heap";
 /// A disk of the guest, and what was heard of it.
 struct Logged {
     file_system: FileSystem,
+    tracker: &'static str,
     disk: Disk,
     log: PathBuf,
     /// What was promised once the log had that length.
@@ -71,7 +72,7 @@ fn a_disk_without_its_cache_has_all_that_was_acknowledged() {
         Err(e) => return missing(what, &e),
     };
     let (rounds, mut rng) = Rounds::new("machines", "a_disk_without_its_cache_has_all_that_was_acknowledged", ROUNDS);
-    let mut disks = [FileSystem::Xfs, FileSystem::Ext4].map(|file_system| Logged::new(file_system, place.path()));
+    let mut disks = DISKS.map(|(file_system, tracker)| Logged::new(file_system, tracker, place.path()));
     let start = Instant::now();
     run_guest(&boot, place.path(), &mut disks, &mut rng);
     rounds.report(&format!("the guest ran for {:.1} s", start.elapsed().as_secs_f64()));
@@ -87,7 +88,12 @@ fn run_guest(boot: &Boot, place: &Path, disks: &mut [Logged], rng: &mut SmallRng
     let parts: Vec<Disk> = disks.iter().map(|logged| logged.disk.clone()).collect();
     let mut guest = Guest::start(boot, place, &parts, None);
     guest.wait_ready();
-    let task = |logged: &Logged, seed| Task { file_system: logged.file_system.name(), heap: HEAP, seed };
+    let task = |logged: &Logged, seed| Task {
+        file_system: logged.file_system.name(),
+        heap: HEAP,
+        tracker: logged.tracker,
+        seed,
+    };
     let tasks: Vec<Task<'_>> = disks.iter().map(|logged| task(logged, rng.random())).collect();
     let ports = guest.go(&tasks);
     let least: Vec<AtomicU64> = disks.iter().map(|_| AtomicU64::new(0)).collect();
@@ -110,14 +116,14 @@ fn run_guest(boot: &Boot, place: &Path, disks: &mut [Logged], rng: &mut SmallRng
 }
 
 impl Logged {
-    fn new(file_system: FileSystem, place: &Path) -> Self {
+    fn new(file_system: FileSystem, tracker: &'static str, place: &Path) -> Self {
         let (image, log) =
             (place.join(format!("{}.img", file_system.name())), place.join(format!("{}.log", file_system.name())));
         file_system.make(&image, DISK_BYTES).unwrap();
         let pristine = image.with_extension("pristine");
         copy_sparse(&image, &pristine).unwrap();
         File::create(&log).unwrap();
-        Self { file_system, disk: Disk { image, log: Some(log.clone()) }, log, promises: Vec::new() }
+        Self { file_system, tracker, disk: Disk { image, log: Some(log.clone()) }, log, promises: Vec::new() }
     }
 
     fn listen(&mut self, port: std::os::unix::net::UnixStream, checkpoints: &AtomicU64) {
@@ -158,7 +164,7 @@ impl Logged {
         points.sort_unstable();
         let base = File::options().write(true).open(self.pristine()).unwrap();
         let (mut done, mut lost, mut promised) = (0, 0, 0);
-        for point in points {
+        for (i, point) in points.into_iter().enumerate() {
             let flushed = log.flushed(point);
             for entry in &log.entries[done..flushed.max(done)] {
                 log.apply(entry, entry.range.clone(), &base).unwrap();
@@ -172,7 +178,7 @@ impl Logged {
             promised += u64::from(promise.checkpoints > 0);
             let told = || {
                 format!(
-                    "{name}: {point} requests of {}, the last {} not flushed, lost {loss:?}",
+                    "state {i} of {count} of {name}: {point} requests of {}, the last {} not flushed, lost {loss:?}",
                     log.entries.len(),
                     point - flushed
                 )

@@ -1,6 +1,6 @@
 //! How often a suite tries, with which seed, and how to say so.
 
-use crate::process::{say, seed};
+use crate::process::{is_long, say, seed};
 use rand::{SeedableRng, rngs::SmallRng};
 
 /// Tries with `STREWN_CRASH=long`, for one otherwise.
@@ -20,10 +20,9 @@ impl Rounds {
     /// # Panics
     /// If `STREWN_ROUNDS` or `STREWN_SEED` is no number.
     pub fn new(suite: &str, test: &'static str, usual: usize) -> (Self, SmallRng) {
-        let long = std::env::var_os("STREWN_CRASH").is_some_and(|value| value == "long");
         let count = match std::env::var("STREWN_ROUNDS") {
             Ok(text) => text.parse().expect("STREWN_ROUNDS is a number"),
-            Err(_) => usual * if long { LONG } else { 1 },
+            Err(_) => usual * if is_long() { LONG } else { 1 },
         };
         let seed = seed();
         let replay = format!(

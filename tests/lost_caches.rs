@@ -93,12 +93,16 @@ impl std::fmt::Display for Tally {
     }
 }
 
-/// A moment at which something may happen: usually some checkpoints after the heap is open, sometimes before that.
+/// A moment at which something may happen: usually some checkpoints after the heap is open, sometimes right after it is, or before.
 fn wait_a_moment(workers: &[Worker], rng: &mut SmallRng) {
-    if rng.random_range(0..8) == 0 {
-        return std::thread::sleep(Duration::from_micros(rng.random_range(0..30_000)));
+    let (kind, checkpoints) = (rng.random_range(0..8), rng.random_range(1..20));
+    let (early, late) = [30_000, 40_000].map(|most| Duration::from_micros(rng.random_range(0..most))).into();
+    match kind {
+        0 => std::thread::sleep(early),
+        1 => workers.iter().for_each(|worker| worker.wait_for(0)),
+        _ => {
+            workers.iter().for_each(|worker| worker.wait_for(checkpoints));
+            std::thread::sleep(late);
+        }
     }
-    let checkpoints = rng.random_range(0..20);
-    workers.iter().for_each(|worker| worker.wait_for(checkpoints));
-    std::thread::sleep(Duration::from_micros(rng.random_range(0..40_000)));
 }

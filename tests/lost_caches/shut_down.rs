@@ -9,7 +9,7 @@ use strewn_tests::worker::{Promise, Worker, look};
 
 const ROUNDS: usize = 40;
 /// One heap in so many rounds starts anew, so that creation is hit too.
-const ANEW: u32 = 8;
+const ANEW: u32 = 4;
 
 #[test]
 fn a_file_system_shut_down_loses_nothing_acknowledged() {

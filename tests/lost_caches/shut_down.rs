@@ -2,8 +2,8 @@
 
 use crate::{DISK_BYTES, Tally, Victim, wait_a_moment};
 use rand::Rng;
-use strewn_tests::disks::{FileSystem, Mounted, keep, may_mount, missing};
-use strewn_tests::process::{alone, fast_dir};
+use strewn_tests::disks::{FileSystem, Mounted, keep, may_mount, missing, place};
+use strewn_tests::process::alone;
 use strewn_tests::rounds::Rounds;
 use strewn_tests::worker::{Promise, Worker, look};
 
@@ -19,7 +19,7 @@ fn a_file_system_shut_down_loses_nothing_acknowledged() {
         return;
     }
     let (rounds, mut rng) = Rounds::new("lost_caches", "a_file_system_shut_down_loses_nothing_acknowledged", ROUNDS);
-    let place = fast_dir();
+    let place = place();
     let (image, dir) = (place.path().join("disk.img"), place.path().join("disk"));
     let mount = || Mounted::new(&image, FileSystem::Xfs, &dir);
     let mut disk = match FileSystem::Xfs.make(&image, DISK_BYTES).and_then(|()| mount()) {

@@ -4,8 +4,8 @@ use crate::{DISK_BYTES, Tally, Victim, wait_a_moment};
 use rand::{Rng, rngs::SmallRng};
 use std::path::Path;
 use std::process::Command;
-use strewn_tests::disks::{FileSystem, Mounted, keep, may_mount, missing, run};
-use strewn_tests::process::{alone, fast_dir};
+use strewn_tests::disks::{FileSystem, Mounted, keep, may_mount, missing, place, run};
+use strewn_tests::process::alone;
 use strewn_tests::rounds::Rounds;
 use strewn_tests::worker::{Promise, Worker, look};
 
@@ -24,7 +24,7 @@ fn a_snapshot_of_a_disk_in_use_has_all_that_was_acknowledged() {
     }
     let (rounds, mut rng) =
         Rounds::new("lost_caches", "a_snapshot_of_a_disk_in_use_has_all_that_was_acknowledged", ROUNDS);
-    let place = fast_dir();
+    let place = place();
     let (outer, outer_dir) = (place.path().join("outer.img"), place.path().join("outer"));
     let (image, dir) = (outer_dir.join("inner.img"), place.path().join("inner"));
     let made = FileSystem::Xfs.make(&outer, OUTER_BYTES).and_then(|()| {

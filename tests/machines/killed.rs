@@ -9,8 +9,8 @@ use rand::{Rng, rngs::SmallRng};
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
-use strewn_tests::disks::{FileSystem, Mounted, keep, may_mount, missing};
-use strewn_tests::process::{alone, fast_dir, has_program};
+use strewn_tests::disks::{FileSystem, Mounted, keep, may_mount, missing, place};
+use strewn_tests::process::{alone, has_program};
 use strewn_tests::rounds::Rounds;
 use strewn_tests::trackers::any_tracker;
 use strewn_tests::worker::{Promise, look, read_lines};
@@ -44,7 +44,7 @@ fn a_killed_machine_loses_nothing_acknowledged() {
     if !has_program(QEMU) {
         return missing(what, &format!("no {QEMU}"));
     }
-    let place = fast_dir();
+    let place = place();
     let boot = match Boot::new(place.path()) {
         Ok(boot) => boot,
         Err(e) => return missing(what, &e),

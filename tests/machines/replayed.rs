@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use strewn::TrackerKind;
-use strewn_tests::disks::{FileSystem, Mounted, copy_sparse, keep, may_mount, missing};
-use strewn_tests::process::{alone, fast_dir, has_program};
+use strewn_tests::disks::{FileSystem, Mounted, copy_sparse, keep, may_mount, missing, place};
+use strewn_tests::process::{alone, has_program};
 use strewn_tests::rounds::Rounds;
 use strewn_tests::trackers::any_tracker;
 use strewn_tests::worker::{Promise, look, read_lines};
@@ -66,7 +66,7 @@ fn a_disk_without_its_cache_has_all_that_was_acknowledged() {
     if !has_program(QEMU) {
         return missing(what, &format!("no {QEMU}"));
     }
-    let place = fast_dir();
+    let place = place();
     let boot = match Boot::new(place.path()) {
         Ok(boot) => boot,
         Err(e) => return missing(what, &e),

@@ -6,6 +6,7 @@
 use crate::process::{is_root, skip};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::statvfs::statvfs;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -17,6 +18,9 @@ use std::time::Duration;
 const GOING_DOWN: libc::Ioctl = 0x8004_587D_u32 as libc::Ioctl;
 /// Drops what the log has not on disk yet, as a crash would.
 static NO_LOG_FLUSH: u32 = 2;
+
+/// What the disks of one suite take at most, in bytes.
+const ROOM: u64 = 2 << 30;
 
 /// Which file system a disk has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +96,17 @@ pub fn may_mount(what: &str) -> bool {
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
     });
     private.map_err(|e| missing(what, &format!("a mount namespace: {e}"))).is_ok()
+}
+
+/// A temporary directory for disks: in memory if there is room for them, which makes many more checkpoints than a disk below the disks would.
+///
+/// # Panics
+/// If there is no directory to be had.
+pub fn place() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let room = statvfs(memory).map_or(0, |all| all.blocks_available() * all.fragment_size());
+    let made = if room >= ROOM { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.expect("a temporary directory")
 }
 
 /// Says that something which this suite needs is not there.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use strewn::{ErrorKind, TrackerKind};
 
 /// Much longer than any worker takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What a worker has promised.
 #[derive(Clone, Debug, Default)]

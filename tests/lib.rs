@@ -4,6 +4,8 @@
 pub mod bank;
 #[path = "support/damage.rs"]
 pub mod damage;
+#[path = "support/disks.rs"]
+pub mod disks;
 #[path = "support/explore/mod.rs"]
 pub mod explore;
 #[path = "support/files.rs"]
@@ -12,6 +14,8 @@ pub mod files;
 pub mod memory;
 #[path = "support/process.rs"]
 pub mod process;
+#[path = "support/rounds.rs"]
+pub mod rounds;
 #[path = "support/script.rs"]
 pub mod script;
 #[path = "support/sim/mod.rs"]
@@ -22,3 +26,5 @@ pub mod specimen;
 pub mod store_model;
 #[path = "support/trackers.rs"]
 pub mod trackers;
+#[path = "support/worker.rs"]
+pub mod worker;

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use crate::base::{Canary, Error, ErrorKind, Result, canary};
 
 /// One file of a heap. All offsets and lengths are bytes.
+#[allow(clippy::len_without_is_empty, reason = "asking costs a system call, which may fail")]
 pub trait StorageFile: Send + Sync {
     /// Where the file is, for messages.
     fn path(&self) -> &Path;

@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use std::io::{Read, Write};
 use std::path::Path;
 use strewn::{Heap, TrackerKind};
-use strewn_tests::{damage, process, script, specimen};
+use strewn_tests::{damage, process, script, specimen, workload};
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -26,7 +26,8 @@ fn main() -> anyhow::Result<()> {
         "hold" => hold(path, tracker)?,
         "damage" => damage::run(path, tracker, number(1)?, number(2)?, number(3)?)?,
         "replay" => script::replay(path, tracker, number(1)?, number(2)? == 1)?,
-        "faults" => script::faults(path, tracker)?,
+        "work" => workload::run(path, tracker, number(1)?)?,
+        "after" => workload::after(path, tracker)?,
         _ => bail!("unknown verb {verb}"),
     }
     Ok(())

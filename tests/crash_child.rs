@@ -1,15 +1,16 @@
-//! Works on a bank until it is killed, and says on standard output which generations are durable.
+//! Works on the banks of several heaps until it is killed, and says on standard output which generations are durable.
 //!
-//! Usage: `strewn-crash-child HEAP TRACKER SEED [MAPPING POLICY]`. Prints `open`, then `durable GENERATION FOLDS` for each checkpoint, followed by
-//! `HUGE WAKES REFINED EAGER`: blocks that are huge pages, and what the ladder has done.
+//! Usage: `strewn-crash-child TRACKER SEED LADDER HEAP...`. Prints `open` once all heaps are, then `durable HEAP GENERATION FOLDS` for each checkpoint, the heap by its
+//! number, followed by `HUGE WAKES REFINED EAGER`: blocks that are huge pages, and what the ladder has done.
 //!
-//! With a mapping and a policy, one thread works on the bank's crowd, in phases, and all rest while that is idle.
+//! Each heap has threads of its own. `LADDER` is `-`, or `MAPPING,POLICY`: then one thread of each heap works on the bank's crowd, in phases, and all rest while that is idle.
 
 use anyhow::Context;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::collections::VecDeque;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use strewn::{Heap, Ticket, TrackerKind};
@@ -20,52 +21,72 @@ use strewn_tests::trackers::options;
 const LOG_BYTES: u64 = 16 << 10;
 /// The same for the crowd, which is larger.
 const CROWD_LOG_BYTES: u64 = 256 << 10;
-const WORKERS: u64 = 3;
+/// Of each heap; and one more makes its checkpoints.
+const WORKERS: u64 = 2;
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [path, tracker, seed, ladder @ ..] = &arguments[..] else {
-        anyhow::bail!("usage: HEAP TRACKER SEED [MAPPING POLICY]")
+    let [tracker, seed, ladder, paths @ ..] = &arguments[..] else {
+        anyhow::bail!("usage: TRACKER SEED LADDER HEAP...")
     };
     let tracker: TrackerKind = tracker.parse()?;
-    let (options, crowded) = match ladder {
-        [] => (options(tracker, LOG_BYTES), false),
-        [mapping, policy] => {
+    let (options, crowded) = match ladder.split_once(',') {
+        None => (options(tracker, LOG_BYTES), false),
+        Some((mapping, policy)) => {
             (options(tracker, CROWD_LOG_BYTES).mapping(mapping.parse()?).policy(policy.parse()?), true)
         }
-        _ => anyhow::bail!("a mapping and a policy, or neither"),
     };
     let mut rng = SmallRng::seed_from_u64(seed.parse().context("SEED")?);
-    let heap = options.open_or_create(Path::new(path))?;
-    let bank = Bank::open(&heap)?;
+    // All of them before anything is allocated, which could take the place of one that is yet to be opened.
+    let heaps = paths.iter().map(|path| options.open_or_create(Path::new(path))).collect::<Result<Vec<Heap>, _>>()?;
+    let banks = heaps.iter().map(Bank::open).collect::<Result<Vec<Bank<'_>>, _>>()?;
     tell("open");
-    // Which phase the crowd is in, as an index.
-    let phase = AtomicUsize::new(1);
     std::thread::scope(|scope| {
-        for worker in 0..WORKERS {
-            let (bank, phase) = (&bank, &phase);
-            let mut rng = SmallRng::seed_from_u64(rng.random::<u64>() ^ worker);
-            scope.spawn(move || {
-                loop {
-                    let phase = Phase::ALL[phase.load(Ordering::Relaxed)];
-                    let idle = crowded && phase == Phase::Idle;
-                    match worker {
-                        _ if idle => (),
-                        0 if crowded => bank.work_on_crowd(phase, &mut rng).expect("work on the crowd"),
-                        _ => bank.work(&mut rng).expect("work"),
-                    }
-                    // Many small checkpoints show more than few large ones.
-                    if idle || rng.random_range(0..4) == 0 {
-                        std::thread::sleep(Duration::from_micros(150));
-                    }
-                }
-            });
+        for (number, (heap, bank)) in heaps.iter().zip(&banks).enumerate() {
+            // Which phase the crowd is in, as an index.
+            let phase = Arc::new(AtomicUsize::new(1));
+            for worker in 0..WORKERS {
+                let (phase, mut rng) = (phase.clone(), SmallRng::seed_from_u64(rng.random::<u64>()));
+                scope.spawn(move || or_end(work(bank, crowded, worker == 0, &phase, &mut rng)));
+            }
+            let mut rng = SmallRng::seed_from_u64(rng.random::<u64>());
+            scope.spawn(move || or_end(checkpoints(number, heap, bank, &phase, &mut rng)));
         }
-        checkpoints(&heap, &bank, &phase, &mut rng)
-    })
+    });
+    Ok(())
 }
 
-fn checkpoints(heap: &Heap, bank: &Bank<'_>, phase: &AtomicUsize, rng: &mut SmallRng) -> anyhow::Result<()> {
+/// Ends the process, which the supervisor takes for a failure.
+fn or_end(outcome: anyhow::Result<()>) {
+    if let Err(e) = outcome {
+        eprintln!("{e:?}");
+        std::process::exit(1);
+    }
+}
+
+fn work(bank: &Bank<'_>, crowded: bool, first: bool, phase: &AtomicUsize, rng: &mut SmallRng) -> anyhow::Result<()> {
+    loop {
+        let phase = Phase::ALL[phase.load(Ordering::Relaxed)];
+        let idle = crowded && phase == Phase::Idle;
+        match first {
+            _ if idle => (),
+            true if crowded => bank.work_on_crowd(phase, rng)?,
+            _ => bank.work(rng)?,
+        }
+        // Many small checkpoints show more than few large ones.
+        if idle || rng.random_range(0..4) == 0 {
+            std::thread::sleep(Duration::from_micros(150));
+        }
+    }
+}
+
+fn checkpoints(
+    number: usize,
+    heap: &Heap,
+    bank: &Bank<'_>,
+    phase: &AtomicUsize,
+    rng: &mut SmallRng,
+) -> anyhow::Result<()> {
     let mut tickets: VecDeque<(u64, Ticket)> = VecDeque::new();
     loop {
         if rng.random_range(0..6) == 0 {
@@ -78,13 +99,13 @@ fn checkpoints(heap: &Heap, bank: &Bank<'_>, phase: &AtomicUsize, rng: &mut Smal
             heap.checkpoint()?;
             // Whatever was cut before is durable as well.
             tickets.clear();
-            acknowledge(heap, generation)?;
+            acknowledge(number, heap, generation)?;
         }
         while let Some((generation, ticket)) = tickets.pop_front() {
             match ticket.try_wait() {
                 Some(outcome) => {
                     outcome?;
-                    acknowledge(heap, generation)?;
+                    acknowledge(number, heap, generation)?;
                 }
                 None => {
                     tickets.push_front((generation, ticket));
@@ -96,12 +117,12 @@ fn checkpoints(heap: &Heap, bank: &Bank<'_>, phase: &AtomicUsize, rng: &mut Smal
     }
 }
 
-fn acknowledge(heap: &Heap, generation: u64) -> anyhow::Result<()> {
+fn acknowledge(number: usize, heap: &Heap, generation: u64) -> anyhow::Result<()> {
     let stats = heap.stats()?;
     let ladder = &stats.ladder;
     let eager = ladder.eager_copies + ladder.eager_compares;
     let (huge, wakes, refined) = (ladder.huge_blocks, ladder.wakes, ladder.refined);
-    tell(&format!("durable {generation} {} {huge} {wakes} {refined} {eager}", stats.folds));
+    tell(&format!("durable {number} {generation} {} {huge} {wakes} {refined} {eager}", stats.folds));
     Ok(())
 }
 

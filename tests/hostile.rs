@@ -1,11 +1,9 @@
 //! Bad input and a hostile environment: an error with a kind and facts, never a panic or worse, and files left as they were.
 //!
-//! What this machine does not allow (root, strace) is said on standard error as `SKIP: why`.
+//! What this machine does not allow (root) is said on standard error as `SKIP: why`.
 
 #[path = "hostile/damaged.rs"]
 mod damaged;
-#[path = "hostile/failing.rs"]
-mod failing;
 #[path = "hostile/full_disk.rs"]
 mod full_disk;
 #[path = "hostile/misuse.rs"]

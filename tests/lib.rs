@@ -10,6 +10,9 @@ pub mod disks;
 pub mod explore;
 #[path = "support/files.rs"]
 pub mod files;
+#[cfg(target_arch = "x86_64")]
+#[path = "support/inject.rs"]
+pub mod inject;
 #[path = "support/memory.rs"]
 pub mod memory;
 #[path = "support/process.rs"]
@@ -28,3 +31,5 @@ pub mod store_model;
 pub mod trackers;
 #[path = "support/worker.rs"]
 pub mod worker;
+#[path = "support/workload.rs"]
+pub mod workload;

@@ -4,7 +4,7 @@ use crate::alloc::Allocator;
 use crate::base::sync::{Mutex, lock};
 use crate::base::{Canary, Epoch, Error, ErrorKind, Result, canary};
 use crate::check::check_roots;
-use crate::checkpoint::{CutState, Job, Pending, RootTable, Threads, Ticket, Writer};
+use crate::checkpoint::{CutState, Idle, Job, Pending, RootTable, Threads, Ticket, Writer};
 use crate::durable::{Catalog, LogStore, Place, Recovered, StoreOptions, StoreStats};
 use crate::ladder::{Mapping, PolicyKind};
 use crate::stats::{Counters, Opened, Stats};
@@ -31,7 +31,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Creates a heap at `path`, once everything else that it needs is there.
+    /// Creates a heap at `path`, once everything else that it needs is there: if this fails, there is none.
     ///
     /// # Errors
     /// What the operating system refuses.
@@ -43,6 +43,7 @@ impl Engine {
         ladder: (Mapping, PolicyKind),
     ) -> Result<Self> {
         let allocator = Allocator::new(options.heap_id, options.addressing, track::open(kind)?, ladder)?;
+        let writer = Idle::start()?;
         let store = LogStore::create(place, path, options)?;
         let empty = Recovered {
             heap_id: options.heap_id,
@@ -53,7 +54,7 @@ impl Engine {
             replayed_records: 0,
             dropped_tail_bytes: 0,
         };
-        Self::assemble(path, allocator, store, empty)
+        Ok(Self::assemble(path, allocator, writer.serve(store), empty))
     }
 
     /// The engine of a store that was just opened: every object is back where it was.
@@ -72,10 +73,10 @@ impl Engine {
             store.load(&mut |zone, byte, bytes| mappings[zone.index()].write(byte, bytes))
         })?;
         check_roots(&recovered.catalog, recovered.addressing)?;
-        Self::assemble(path, allocator, store, recovered)
+        Ok(Self::assemble(path, allocator, Idle::start()?.serve(store), recovered))
     }
 
-    fn assemble(path: &Path, allocator: Allocator, store: LogStore, recovered: Recovered) -> Result<Self> {
+    fn assemble(path: &Path, allocator: Allocator, writer: Writer, recovered: Recovered) -> Self {
         sys::fork::install();
         let cuts = CutState::recover(recovered.epoch, &recovered.catalog);
         let opened = Opened {
@@ -85,7 +86,7 @@ impl Engine {
             replayed_records: recovered.replayed_records,
             dropped_tail_bytes: recovered.dropped_tail_bytes,
         };
-        Ok(Self {
+        Self {
             path: path.to_path_buf(),
             heap_id: recovered.heap_id,
             generation: sys::fork::fork_generation(),
@@ -94,8 +95,8 @@ impl Engine {
             cuts: Mutex::new(cuts),
             roots: Mutex::new(RootTable::recover(recovered.catalog.roots)),
             counters: Mutex::new(Counters::new(opened)),
-            writer: Some(Writer::start(store)?),
-        })
+            writer: Some(writer),
+        }
     }
 
     /// Where the heap is stored.
@@ -218,4 +219,23 @@ fn already_durable(epoch: Epoch) -> Arc<Pending> {
     let pending = Pending::default();
     pending.resolve(Ok(epoch));
     Arc::new(pending)
+}
+
+#[cfg(all(test, not(any(miri, strewn_twin))))]
+mod tests {
+    use crate::Heap;
+    use crate::sys::refuse::{Refusal, can_refuse, refusing};
+
+    #[test]
+    fn without_a_thread_to_write_nothing_is_created() {
+        if !can_refuse() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("threadless.heap");
+        let refused = refusing(&[Refusal::thread(libc::EAGAIN)], || Heap::create(&path).expect_err("no thread"));
+        assert!(refused.to_string().contains("thread"), "{refused}");
+        assert!(!path.exists());
+        Heap::create(&path).unwrap();
+    }
 }

@@ -2,8 +2,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use strewn::ErrorKind;
 use strewn::testing::*;
+use strewn::{Error, ErrorKind};
 use strewn_tests::sim::Coins;
 use strewn_tests::store_model::{Model, OPTIONS, load};
 
@@ -51,6 +51,23 @@ fn creation_is_all_or_nothing() {
     assert!(LogStore::create(default_place(), &path, &OPTIONS).is_err());
     assert!(building.join("thesis.txt").exists());
     drop(LogStore::open(default_place(), &dir.path().join("d")).unwrap());
+}
+
+#[test]
+fn what_is_withdrawn_can_be_created_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("e.heap");
+    drop(LogStore::create(default_place(), &path, &OPTIONS).unwrap());
+    let withdraw = || default_place().open(&path).unwrap().withdraw(Error::new(ErrorKind::Io, "why")).to_string();
+    assert_eq!((withdraw().as_str(), path.exists()), ("why", false));
+    let store = LogStore::create(default_place(), &path, &OPTIONS).unwrap();
+    drop(store);
+    // Something is where it would go: it stays, and the error says so.
+    fs::create_dir(dir.path().join("e.heap.new")).unwrap();
+    let text = withdraw();
+    assert!(text.contains("e.heap") && text.contains("stays") && text.ends_with("why"), "{text}");
+    assert!(path.exists());
+    drop(LogStore::open(default_place(), &path).unwrap());
 }
 
 #[test]

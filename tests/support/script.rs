@@ -1,7 +1,6 @@
 //! What children do on command: fixed sequences of operations that print what came of them.
 
 use crate::memory::{object, pattern, write};
-use crate::specimen;
 use crate::trackers::options;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use std::alloc::Layout;
@@ -9,14 +8,11 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
-use strewn::{ErrorKind, Heap, Result, TrackerKind};
+use strewn::{Result, TrackerKind};
 
 /// Several times the largest checkpoint of a replay.
 const REPLAY_LOG_BYTES: u64 = 256 << 10;
 const REPLAY_CHECKPOINTS: u64 = 60;
-/// Small, so that a few checkpoints are enough for several folds.
-const FAULTS_LOG_BYTES: u64 = 4096;
-const FAULTS_STEPS: u64 = 12;
 
 /// Creates a heap and does what `seed` says; the same operations for the same seed. Then closes it, or does not.
 ///
@@ -70,54 +66,4 @@ fn wait_for_fold(path: &Path) {
         // Long enough for the sync that follows that write; if it is not, there is room in the log for a few more checkpoints.
         std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// Creates a heap, or opens what is there, and takes the specimen a few steps on with a checkpoint after each, while
-/// somebody injects errors. Prints one line for each thing that happened:
-///
-/// `created`, `refused KIND`; `durable STEP`, `failed STEP KIND`; `readable` after a failure, or what was not.
-///
-/// # Errors
-/// If the heap cannot even be written in memory.
-pub fn faults(path: &Path, tracker: TrackerKind) -> Result<()> {
-    match options(tracker, FAULTS_LOG_BYTES).create(path) {
-        Ok(heap) => {
-            println!("created");
-            faulty_steps(&heap)?;
-            // Some faults lie in the last fold.
-            if let Err(e) = heap.close() {
-                println!("close failed {:?} {e}", e.kind());
-            }
-        }
-        Err(e) => {
-            println!("refused {:?} {e}", e.kind());
-            match options(tracker, FAULTS_LOG_BYTES).create(path) {
-                Ok(_) => println!("created"),
-                Err(e) => println!("refused again {:?} {e}", e.kind()),
-            }
-        }
-    }
-    Ok(())
-}
-
-fn faulty_steps(heap: &Heap) -> Result<()> {
-    let mut poisoned = false;
-    for _ in 0..FAULTS_STEPS {
-        let step = specimen::grow(heap)?;
-        match heap.checkpoint() {
-            Ok(_) => println!("durable {step}"),
-            Err(e) => {
-                println!("failed {step} {:?} {e}", e.kind());
-                match specimen::verify(heap) {
-                    Ok(found) if found == step => println!("readable"),
-                    Ok(found) => println!("not readable: step {found}"),
-                    Err(what) => println!("not readable: {what}"),
-                }
-                if std::mem::replace(&mut poisoned, e.kind() != ErrorKind::StorageFull) {
-                    break;
-                }
-            }
-        }
-    }
-    Ok(())
 }

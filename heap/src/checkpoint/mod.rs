@@ -16,4 +16,4 @@ pub use cut::{CutState, Live};
 pub use roots::{RootTable, RootType};
 pub use threads::{Member, Threads};
 pub use ticket::{CutReport, Pending, Ticket};
-pub use writer::{Job, Writer};
+pub use writer::{Idle, Job, Writer};

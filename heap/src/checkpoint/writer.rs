@@ -10,6 +10,7 @@ use crate::base::{Epoch, Error, ErrorKind, Result};
 use crate::durable::{LogStore, Record, StoreMeter, StoreStats};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -53,12 +54,19 @@ struct State {
     stop: bool,
 }
 
-impl Writer {
-    /// Starts the thread, which owns `store` until [`Writer::close`].
+/// The writer thread while it waits for the store. Dropped, it ends.
+pub struct Idle {
+    shared: Arc<Shared>,
+    thread: JoinHandle<Option<LogStore>>,
+    hand_over: Sender<LogStore>,
+}
+
+impl Idle {
+    /// Starts the thread. This can fail, so it comes before a heap is created on disk.
     ///
     /// # Errors
     /// If the operating system has no thread to give.
-    pub fn start(store: LogStore) -> Result<Self> {
+    pub fn start() -> Result<Self> {
         let state = State {
             queue: VecDeque::new(),
             broken: None,
@@ -69,14 +77,23 @@ impl Writer {
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), moved: Condvar::new() });
         let for_thread = shared.clone();
-        let meter = store.meter();
+        let (hand_over, store) = channel();
         let thread = std::thread::Builder::new()
             .name("strewn-writer".into())
-            .spawn(move || for_thread.run(store))
+            .spawn(move || for_thread.run(store.recv().ok()?))
             .map_err(|e| Error::os("start the writer thread", e))?;
-        Ok(Self { shared, thread: Some(thread), meter })
+        Ok(Self { shared, thread, hand_over })
     }
 
+    /// Hands over the store, which the thread owns until [`Writer::close`].
+    pub fn serve(self, store: LogStore) -> Writer {
+        let meter = store.meter();
+        self.hand_over.send(store).expect("the thread waits for it");
+        Writer { shared: self.shared, thread: Some(self.thread), meter }
+    }
+}
+
+impl Writer {
     /// Waits for room in the queue, and takes what the cut about to be made needs: the records owed, and a buffer.
     pub fn prepare(&self) -> (Vec<Record>, Vec<u8>) {
         let mut state = self.shared.lock();

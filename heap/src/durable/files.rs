@@ -23,7 +23,6 @@ struct LockedDir {
 
 /// A directory that is being built.
 struct Building {
-    dir: Dir,
     new: NewDir,
     lock: DirLock,
 }
@@ -38,8 +37,8 @@ impl Place for Files {
         let fixed = [names::SUPERBLOCK, names::ACKED, names::LOCK];
         let known = [&fixed[..], &names::LOGS, &names::METAS].concat();
         let new = NewDir::start(&absolute(path)?, &known, names::LOCK)?;
-        let lock = DirLock::acquire(new.path(), names::LOCK)?;
-        Ok(Box::new(Building { dir: Dir::new(new.path()), new, lock }))
+        let lock = DirLock::acquire(new.dir().path(), names::LOCK)?;
+        Ok(Box::new(Building { new, lock }))
     }
 
     fn open(&self, path: &Path) -> Result<Arc<dyn Storage>> {
@@ -61,35 +60,50 @@ impl Place for Files {
             Err(e) => return Err(e),
         }
         let lock = DirLock::acquire(path, names::LOCK)?;
-        Ok(Arc::new(LockedDir { dir: Dir::new(path), _lock: lock }))
+        Ok(Arc::new(LockedDir { dir: Dir::open(path)?, _lock: lock }))
     }
 }
 
 impl NewStorage for Building {
     fn rename(self: Box<Self>) -> Result<Arc<dyn Storage>> {
-        let Building { new, lock, .. } = *self;
+        let Building { new, lock } = *self;
         Ok(Arc::new(LockedDir { dir: new.rename()?, _lock: lock }))
     }
 }
 
-/// Implements [`Storage`] for something that has a `dir`.
+impl LockedDir {
+    fn dir(&self) -> &Dir {
+        &self.dir
+    }
+}
+
+impl Building {
+    fn dir(&self) -> &Dir {
+        self.new.dir()
+    }
+}
+
+/// Implements [`Storage`] for something that has a `dir()`.
 macro_rules! storage_in_its_dir {
     ($name:ident) => {
         impl Storage for $name {
             fn path(&self) -> &Path {
-                self.dir.path()
+                self.dir().path()
             }
             fn open_file(&self, name: &str) -> Result<Option<Arc<dyn StorageFile>>> {
-                Ok(File::open(&self.dir.path().join(name))?.map(|file| Arc::new(file) as Arc<dyn StorageFile>))
+                Ok(File::open(&self.dir().path().join(name))?.map(|file| Arc::new(file) as Arc<dyn StorageFile>))
             }
             fn create_file(&self, name: &str) -> Result<Arc<dyn StorageFile>> {
-                Ok(Arc::new(File::create(&self.dir.path().join(name))?))
+                Ok(Arc::new(File::create(&self.dir().path().join(name))?))
             }
             fn sync_dir(&self) -> Result<()> {
-                fs::sync_dir(self.dir.path())
+                self.dir().sync()
             }
             fn sync_parent(&self) -> Result<()> {
-                fs::sync_parent(self.dir.path())
+                self.dir().sync_parent()
+            }
+            fn withdraw(&self, error: Error) -> Error {
+                fs::withdraw(self.dir().path(), error)
             }
         }
     };

@@ -103,6 +103,11 @@ impl Storage for MemDir {
         Ok(())
     }
 
+    /// Here nothing fails once a heap is there.
+    fn withdraw(&self, error: Error) -> Error {
+        error
+    }
+
     fn folds_in_background(&self) -> bool {
         false
     }

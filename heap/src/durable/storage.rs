@@ -53,6 +53,9 @@ pub trait Storage: Send + Sync {
     fn sync_dir(&self) -> Result<()>;
     /// Makes the directory's own name durable.
     fn sync_parent(&self) -> Result<()>;
+    /// Takes back a heap that was just created and that nobody has used, because of `error`, so that it can be created again. Gives the error, with more to it if
+    /// the heap stays.
+    fn withdraw(&self, error: Error) -> Error;
     /// Whether folds may run in a thread of their own; false where the order of operations must be repeatable.
     fn folds_in_background(&self) -> bool {
         true
@@ -106,7 +109,7 @@ pub fn create(place: &dyn Place, path: &Path, build: &dyn Fn(&dyn Storage) -> Re
     build(&*new)?;
     let storage = new.rename()?;
     if !canary(Canary::CreationNotSynced) {
-        storage.sync_parent()?;
+        storage.sync_parent().map_err(|e| storage.withdraw(e))?;
     }
     Ok(storage)
 }

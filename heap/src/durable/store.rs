@@ -112,7 +112,8 @@ impl LogStore {
     /// `AlreadyExists`, `InvalidArgument`, and whatever the file system answers.
     pub fn create(place: &dyn Place, path: &Path, options: &StoreOptions) -> Result<Self> {
         check_options(options)?;
-        Self::created(storage::create(place, path, &|storage| build(storage, options))?)
+        let storage = storage::create(place, path, &|storage| build(storage, options))?;
+        Self::created(storage.clone()).map_err(|e| storage.withdraw(e))
     }
 
     /// Opens the heap at `path`. [`load`](Self::load) must follow. Nothing is written yet.

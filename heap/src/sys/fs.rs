@@ -172,44 +172,44 @@ pub fn is_dir(path: &Path) -> Result<bool> {
     }
 }
 
-/// Makes the entries of a directory durable.
-pub fn sync_dir(path: &Path) -> Result<()> {
-    let dir = fs::File::open(path).map_err(|e| Error::os(format!("open {}", path.display()), e))?;
-    dir.sync_all().map_err(|e| Error::os(format!("fsync {}", path.display()), e))
-}
-
-/// Makes the name of the directory at `path` durable: syncs the directory that it is in, or, where that may not be read, the whole file system.
-pub fn sync_parent(path: &Path) -> Result<()> {
-    match sync_dir(parent(path)) {
-        Err(e) if e.kind() == ErrorKind::PermissionDenied => sync_file_system(path),
-        synced => synced,
-    }
-}
-
-fn sync_file_system(path: &Path) -> Result<()> {
-    let dir = fs::File::open(path).map_err(|e| Error::os(format!("open {}", path.display()), e))?;
-    // SAFETY: syncfs takes no pointers; the descriptor is open for as long as `dir` lives.
-    match unsafe { libc::syncfs(dir.as_raw_fd()) } {
-        0 => Ok(()),
-        _ => Err(Error::os(format!("syncfs {}", path.display()), io::Error::last_os_error())),
-    }
-}
-
-/// A directory, by its path.
-#[derive(Clone, Debug)]
+/// A directory, by its path, and open, so that making its entries durable needs no descriptor when there may be none left.
+#[derive(Debug)]
 pub struct Dir {
     path: PathBuf,
+    file: fs::File,
 }
 
 impl Dir {
     /// The directory at `path`.
-    pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = fs::File::open(path).map_err(|e| Error::os(format!("open {}", path.display()), e))?;
+        Ok(Self { path: path.to_owned(), file })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Makes its entries durable.
+    pub fn sync(&self) -> Result<()> {
+        self.file.sync_all().map_err(|e| Error::os(format!("fsync {}", self.path.display()), e))
+    }
+
+    /// Makes its own name durable: syncs the directory that it is in, or, where that may not be read, the whole file system.
+    pub fn sync_parent(&self) -> Result<()> {
+        match Dir::open(parent(&self.path)).and_then(|parent| parent.sync()) {
+            Err(e) if e.kind() == ErrorKind::PermissionDenied => self.sync_file_system(),
+            synced => synced,
+        }
+    }
+
+    fn sync_file_system(&self) -> Result<()> {
+        // SAFETY: syncfs takes no pointers; the descriptor is open for as long as `self.file` lives.
+        match unsafe { libc::syncfs(self.file.as_raw_fd()) } {
+            0 => Ok(()),
+            _ => Err(Error::os(format!("syncfs {}", self.path.display()), io::Error::last_os_error())),
+        }
     }
 }
 
@@ -217,7 +217,7 @@ impl Dir {
 /// attempt to remove.
 #[derive(Debug)]
 pub struct NewDir {
-    path: PathBuf,
+    dir: Dir,
     target: PathBuf,
 }
 
@@ -240,18 +240,28 @@ impl NewDir {
         }
         let made = fs::DirBuilder::new().mode(DIR_MODE).create(&path);
         made.map_err(|e| Error::os(format!("mkdir {}", path.display()), e))?;
-        Ok(Self { path, target: target.to_owned() })
+        Ok(Self { dir: Dir::open(&path)?, target: target.to_owned() })
     }
 
     /// Where to build.
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn dir(&self) -> &Dir {
+        &self.dir
     }
 
-    /// Gives the directory its final name. Its files, and itself, must have been synced; [`sync_parent`] is to follow.
+    /// Gives the directory its final name. Its files, and itself, must have been synced; [`Dir::sync_parent`] is to follow.
     pub fn rename(self) -> Result<Dir> {
-        rename_to_free_name(&self.path, &self.target)?;
-        Ok(Dir { path: self.target })
+        rename_to_free_name(&self.dir.path, &self.target)?;
+        Ok(Dir { path: self.target, file: self.dir.file })
+    }
+}
+
+/// Takes back a directory that [`NewDir::rename`] has just named and that nobody has used, because of `error`: it is then what an unfinished one is. Gives the
+/// error, with more to it if the directory stays.
+pub fn withdraw(target: &Path, error: Error) -> Error {
+    let name = target.file_name().map(building_name).unwrap_or_default();
+    match rename_to_free_name(target, &target.with_file_name(name)) {
+        Ok(()) => error,
+        Err(e) => error.context(format!("{} was created, is empty, and stays, because: {e}", target.display())),
     }
 }
 

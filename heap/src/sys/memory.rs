@@ -43,6 +43,8 @@ pub use super::pages::ptr;
 const WINDOW_BYTES: u64 = 1 << ZONE_SHIFT;
 /// How often a huge page is asked for while the kernel says to try again.
 const COLLAPSE_ATTEMPTS: u32 = 3;
+/// How often a window is unmapped while the kernel has no memory to do it.
+const UNMAP_ATTEMPTS: u32 = 3;
 /// Bytes populated by one call, so that signals which interrupt it cannot keep it from progress.
 const POPULATE_BYTES: u64 = 4 << 20;
 
@@ -410,7 +412,9 @@ impl Drop for ZoneMapping {
         if same_process(self.arena.generation).is_ok() {
             // SAFETY: the window is ours since `reserve`. Pointers into it belong to values that borrow the heap, which
             // drops its zones last; in a forked child nothing of ours is mapped, so nothing is unmapped there.
-            unsafe { libc::munmap(ptr(self.number.start()).cast(), WINDOW_BYTES as usize) };
+            let unmap = || unsafe { libc::munmap(ptr(self.number.start()).cast(), WINDOW_BYTES as usize) };
+            // The kernel needs memory for it. If the window stays, the heap cannot be opened again in this process.
+            (0..UNMAP_ATTEMPTS).find(|_| unmap() == 0);
         }
     }
 }

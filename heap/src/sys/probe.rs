@@ -20,6 +20,14 @@ impl Feature {
     pub(super) fn of<T>(tried: crate::base::Result<T>) -> Self {
         tried.map_or_else(|e| Feature::Missing(e.to_string()), |_| Feature::Available)
     }
+
+    /// Like [`of`](Self::of); notes in `passing` if trying it again later may find something else, because descriptors or memory ran out.
+    #[cfg(not(any(miri, strewn_twin)))]
+    fn noting<T>(tried: crate::base::Result<T>, passing: &mut bool) -> Self {
+        let error = tried.as_ref().err().and_then(crate::base::Error::raw_os_error);
+        *passing |= matches!(error, Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN | libc::EINTR));
+        Self::of(tried)
+    }
 }
 
 impl fmt::Display for Feature {
@@ -77,18 +85,26 @@ pub fn skip(why: &str) {
     println!("SKIP: {why}");
 }
 
-/// What this kernel can do. The first call tries it; later ones are free.
+/// What this kernel can do. The first call tries it; later ones are free, unless it had no descriptors or no memory to try it with: then it is tried again.
 pub fn probe() -> &'static Probe {
     static PROBE: OnceLock<Probe> = OnceLock::new();
-    PROBE.get_or_init(detect)
+    if let Some(probe) = PROBE.get() {
+        return probe;
+    }
+    match detect() {
+        // A few hundred bytes that are not given back, where a process is in want of far more.
+        (probe, true) => Box::leak(Box::new(probe)),
+        (probe, false) => PROBE.get_or_init(|| probe),
+    }
 }
 
 /// The twin makes no system calls.
 #[cfg(any(miri, strewn_twin))]
-fn detect() -> Probe {
+fn detect() -> (Probe, bool) {
     let absent = || Feature::Missing("the twin makes no system calls".to_owned());
     let kernel = "none (twin)".to_owned();
-    Probe { kernel, uffd: absent(), wp_async: absent(), pagemap_scan: absent(), populate: absent(), collapse: absent() }
+    let (uffd, wp_async, pagemap_scan, populate, collapse) = (absent(), absent(), absent(), absent(), absent());
+    (Probe { kernel, uffd, wp_async, pagemap_scan, populate, collapse }, false)
 }
 
 #[cfg(not(any(miri, strewn_twin)))]
@@ -106,16 +122,19 @@ mod real {
         },
     };
 
-    pub fn detect() -> Probe {
-        Probe {
+    /// And whether something of it may pass.
+    pub fn detect() -> (Probe, bool) {
+        let mut passing = false;
+        let probe = Probe {
             kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease")
                 .map_or_else(|e| format!("unknown ({e})"), |s| s.trim().to_owned()),
-            uffd: Feature::of(Uffd::offered()),
-            wp_async: Feature::of(wp_async()),
-            pagemap_scan: Feature::of(scan_one_page()),
-            populate: Feature::of(advice(libc::MADV_POPULATE_READ)),
-            collapse: Feature::of(advice(libc::MADV_COLLAPSE)),
-        }
+            uffd: Feature::noting(Uffd::offered(), &mut passing),
+            wp_async: Feature::noting(wp_async(), &mut passing),
+            pagemap_scan: Feature::noting(scan_one_page(), &mut passing),
+            populate: Feature::noting(advice(libc::MADV_POPULATE_READ), &mut passing),
+            collapse: Feature::noting(advice(libc::MADV_COLLAPSE), &mut passing),
+        };
+        (probe, passing)
     }
 
     fn unsupported(what: String) -> Error {
@@ -154,6 +173,26 @@ mod real {
         match unsafe { libc::madvise(std::ptr::without_provenance_mut(PAGE), 0, advice) } {
             0 => Ok(()),
             _ => Err(Error::last_os(format!("madvise {advice}"))),
+        }
+    }
+}
+
+#[cfg(all(test, not(any(miri, strewn_twin))))]
+mod tests {
+    use super::*;
+    use crate::sys::refuse::{Refusal, can_refuse, refusing};
+
+    #[test]
+    fn what_is_missing_for_want_of_descriptors_is_not_remembered() {
+        if !can_refuse() {
+            return;
+        }
+        let tried = |error| refusing(&[Refusal::userfaultfd(error)], detect);
+        for (error, passes) in [(libc::EMFILE, true), (libc::ENOMEM, true), (libc::EPERM, false), (libc::ENOSYS, false)]
+        {
+            let (found, passing) = tried(error);
+            assert!(!found.uffd.is_available());
+            assert_eq!(passing, passes, "{error}");
         }
     }
 }

@@ -50,6 +50,20 @@ impl Refusal {
         Self::new(libc::SYS_ioctl, (1, u32::MAX, linux_raw_sys::ioctl::UFFDIO_UNREGISTER), error)
     }
 
+    /// New userfaultfds.
+    pub fn userfaultfd(error: i32) -> Self {
+        Self::always(libc::SYS_userfaultfd, error)
+    }
+
+    /// New threads.
+    pub fn thread(error: i32) -> Self {
+        Self::always(libc::SYS_clone3, error)
+    }
+
+    fn always(call: libc::c_long, error: i32) -> Self {
+        Self { call, args: Vec::new(), addresses: None, error }
+    }
+
     fn new(call: libc::c_long, arg: (usize, u32, u32), error: i32) -> Self {
         Self { call, args: vec![arg], addresses: None, error }
     }

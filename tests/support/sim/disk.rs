@@ -134,6 +134,11 @@ fn failed(what: &str, path: &Path, errno: i32) -> Error {
     Error::os(format!("{what} {}", path.display()), io::Error::from_raw_os_error(errno))
 }
 
+/// What a directory is called that is to be called `path`.
+fn building(path: &Path) -> PathBuf {
+    path.with_extension("new")
+}
+
 /// The disk as a place for heaps.
 pub struct SimPlace(Arc<SimDisk>);
 
@@ -164,7 +169,7 @@ impl SimPlace {
 
 impl Place for SimPlace {
     fn start(&self, path: &Path) -> Result<Box<dyn NewStorage>> {
-        let building = path.with_extension("new");
+        let building = building(path);
         let mut state = self.0.state();
         state.step("mkdir", &building)?;
         if state.volume.dir(path).is_some() {
@@ -247,6 +252,17 @@ impl Storage for SimDir {
         state.step("fsync the parent of", &self.path)?;
         state.apply(Op::SyncParent);
         Ok(())
+    }
+
+    fn withdraw(&self, error: Error) -> Error {
+        let mut state = self.disk.state();
+        match state.step("rename", &self.path) {
+            Ok(()) => {
+                state.apply(Op::Rename(self.dir, building(&self.path)));
+                error
+            }
+            Err(e) => error.context(e),
+        }
     }
 
     fn folds_in_background(&self) -> bool {

@@ -4,7 +4,8 @@ use anyhow::{Context, bail};
 use std::io::{Read, Write};
 use std::path::Path;
 use strewn::{Heap, TrackerKind};
-use strewn_tests::{damage, process, script, specimen};
+use strewn_tests::files::Snapshot;
+use strewn_tests::{damage, golden, process, script, specimen};
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -26,6 +27,11 @@ fn main() -> anyhow::Result<()> {
         "hold" => hold(path, tracker)?,
         "damage" => damage::run(path, tracker, number(1)?, number(2)?, number(3)?)?,
         "replay" => script::replay(path, tracker, number(1)?, number(2)? == 1)?,
+        "golden" => {
+            let step = golden::make(path, rest.get(1).context("which heap?")?)?;
+            print!("# step {step}\n{}", golden::to_text(&Snapshot::take(path)));
+        }
+        "step" => step(path, tracker)?,
         "faults" => script::faults(path, tracker)?,
         _ => bail!("unknown verb {verb}"),
     }
@@ -40,6 +46,17 @@ fn report(outcome: strewn::Result<Heap>) {
         },
         Err(e) => println!("{:?} {e}", e.kind()),
     }
+}
+
+/// Opens a specimen, takes it a step on, and closes it.
+fn step(path: &Path, tracker: TrackerKind) -> anyhow::Result<()> {
+    let heap = Heap::options().tracker(tracker).open(path)?;
+    heap.check();
+    specimen::verify(&heap).map_err(anyhow::Error::msg)?;
+    let step = specimen::grow(&heap)?;
+    heap.close()?;
+    println!("{step}");
+    Ok(())
 }
 
 /// Keeps the heap open until standard input ends.

@@ -8,6 +8,8 @@ pub mod damage;
 pub mod explore;
 #[path = "support/files.rs"]
 pub mod files;
+#[path = "support/golden.rs"]
+pub mod golden;
 #[path = "support/memory.rs"]
 pub mod memory;
 #[path = "support/process.rs"]

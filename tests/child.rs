@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use strewn::{Heap, TrackerKind};
 use strewn_tests::files::Snapshot;
-use strewn_tests::{damage, golden, process, script, specimen};
+use strewn_tests::{damage, fuzz, golden, process, script, specimen};
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -31,6 +31,7 @@ fn main() -> anyhow::Result<()> {
             let step = golden::make(path, rest.get(1).context("which heap?")?)?;
             print!("# step {step}\n{}", golden::to_text(&Snapshot::take(path)));
         }
+        "corpus" => corpus(path)?,
         "step" => step(path, tracker)?,
         "faults" => script::faults(path, tracker)?,
         _ => bail!("unknown verb {verb}"),
@@ -46,6 +47,18 @@ fn report(outcome: strewn::Result<Heap>) {
         },
         Err(e) => println!("{:?} {e}", e.kind()),
     }
+}
+
+/// Writes the seeds of each fuzz target into a folder of its name under `path`.
+fn corpus(path: &Path) -> anyhow::Result<()> {
+    for (target, _) in fuzz::TARGETS {
+        let dir = path.join(target);
+        std::fs::create_dir_all(&dir)?;
+        for (name, bytes) in fuzz::seeds(target) {
+            std::fs::write(dir.join(name), bytes)?;
+        }
+    }
+    Ok(())
 }
 
 /// Opens a specimen, takes it a step on, and closes it.

@@ -8,6 +8,8 @@ pub mod damage;
 pub mod explore;
 #[path = "support/files.rs"]
 pub mod files;
+#[path = "support/fuzz/mod.rs"]
+pub mod fuzz;
 #[path = "support/golden.rs"]
 pub mod golden;
 #[path = "support/memory.rs"]

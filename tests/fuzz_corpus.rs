@@ -9,14 +9,20 @@ use strewn_tests::process::{alone, say};
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Each input of each corpus; a directory or an input that `STREWN_FUZZ_INPUT` names (TARGET:PATH) instead.
+/// Each input of each corpus; or the one that `STREWN_FUZZ_INPUT` names, as TARGET:PATH.
 #[test]
 fn every_input_of_the_corpora() {
     let _alone = alone();
     assert!(is_counting());
+    if let Ok(one) = std::env::var("STREWN_FUZZ_INPUT") {
+        let (target, path) = one.split_once(':').expect("TARGET:PATH");
+        let (_, run) = TARGETS.into_iter().find(|(name, _)| *name == target).expect("a target");
+        return run(&std::fs::read(path).unwrap());
+    }
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
     for (name, run) in TARGETS {
-        let mut inputs: Vec<_> = std::fs::read_dir(corpora.join(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut inputs: Vec<_> =
+            std::fs::read_dir(corpora.join(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
         inputs.sort();
         assert!(inputs.len() >= seeds(name).len(), "{name}: {} inputs", inputs.len());
         let start = Instant::now();
@@ -39,6 +45,105 @@ fn seeds_get_behind_the_checksums() {
     assert_eq!(opened(log::files, "log"), seeds("log").len());
     // The golden heaps as they are, and some with edits.
     assert!(opened(image::files, "image") > 5, "{} of {}", opened(image::files, "image"), seeds("image").len());
+}
+
+/// Appends a number as payloads hold it.
+fn varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// An item of these bytes and numbers.
+fn item(op: u8, numbers: &[u64]) -> Vec<u8> {
+    let mut out = vec![op];
+    numbers.iter().for_each(|number| varint(&mut out, *number));
+    out
+}
+
+/// Items split into payloads; each of them starts with `start`.
+fn payloads(start: &[u8], items: impl Iterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
+    let mut payloads = vec![start.to_vec()];
+    for item in items {
+        if payloads[payloads.len() - 1].len() + item.len() > 30_000 {
+            payloads.push(start.to_vec());
+        }
+        payloads.last_mut().expect("there is one").extend(item);
+    }
+    payloads
+}
+
+const ZONE: u8 = 0x01;
+const SLOTS: u8 = 0x03;
+const RUNS: u8 = 0x04;
+const RUN_NEW: u8 = 0x10;
+const ZEROS: u8 = 0x13;
+const PAGES_MAX: u64 = 1 << 27;
+
+/// A run as large as an address space allows took 512 MiB for its checksums, before a byte of it was there.
+#[test]
+fn the_largest_run_costs_nothing_to_read() {
+    let _alone = alone();
+    let zone = u64::from(log::base_zones());
+    let payload = [item(ZONE, &[zone, 0x60, 0]), item(RUNS, &[zone]), item(RUN_NEW, &[0, PAGES_MAX])].concat();
+    assert!(examine::examine(&log::files(&log::input(&[payload]))));
+}
+
+/// Each could have tables of megabytes, and each was compared with all others.
+#[test]
+fn more_zones_than_fit_are_refused() {
+    let _alone = alone();
+    let zone = u64::from(log::base_zones());
+    let zones = |count: u64| {
+        let zones = (0..count).map(|i| item(ZONE, &[zone + i, 0x1000 + i, 16]));
+        examine::examine(&log::files(&log::input(&payloads(&[], zones))))
+    };
+    assert!(zones(126 - zone));
+    assert!(!zones(127 - zone));
+    assert!(!zones(50_000));
+}
+
+/// Each of them looked at each run: minutes for a log of 200 KiB.
+#[test]
+fn zeroing_many_runs_many_times_is_not_quadratic() {
+    const RUNS_MADE: u64 = 20_000;
+    let _alone = alone();
+    let zone = u64::from(log::base_zones());
+    let mut all = vec![item(ZONE, &[zone, 0x60, 0])];
+    let start = item(RUNS, &[zone]);
+    all.extend(payloads(&start, (0..RUNS_MADE).map(|first| item(RUN_NEW, &[first, 1]))));
+    all.extend(payloads(&start, (0..RUNS_MADE).map(|_| item(ZEROS, &[0, RUNS_MADE]))));
+    assert!(examine::examine(&log::files(&log::input(&all))));
+    all.push([start, item(ZEROS, &[1, RUNS_MADE])].concat());
+    assert!(!examine::examine(&log::files(&log::input(&all))), "the last page is in no run");
+}
+
+/// Frames without contents, as far apart as they can be.
+#[test]
+fn the_last_frame_of_a_zone_costs_its_bitmap_only() {
+    let _alone = alone();
+    let zone = u64::from(log::base_zones());
+    let payload =
+        [item(ZONE, &[zone, 0x60, 16]), item(SLOTS, &[zone, 1]), item(0x80 | 1 << 5, &[(1 << 18) - 1])].concat();
+    assert!(examine::examine(&log::files(&log::input(&[payload]))));
+}
+
+/// There must be a next generation and a next epoch.
+#[test]
+fn counts_that_nobody_reaches_are_damage() {
+    let _alone = alone();
+    // Base 0, all repairs; an edit of 8 bytes (op 2, width 3, value 7) of the superblock's first and second copy.
+    for at in [32u16, 48, 56] {
+        let mut input = vec![0, 0xFF];
+        for at in [at, at + 4096] {
+            input.extend([2 | 3 << 3, 0]);
+            input.extend(at.to_le_bytes());
+            input.push(7);
+        }
+        assert!(!examine::examine(&image::files(&input)), "superblock, offset {at}");
+    }
 }
 
 #[test]

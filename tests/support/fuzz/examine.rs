@@ -1,7 +1,8 @@
 //! Opens files that may hold anything, and looks at what comes of it.
 //!
 //! 1. They are refused as damaged, or delivered; within the budget, and without a change to them.
-//! 2. What is delivered is delivered again, with the same contents; can be added to, folded and closed; and is there when it is opened again.
+//! 2. `check` says the same, but for roots, which only it and the engine look at.
+//! 3. What is delivered is delivered again, with the same contents; can be added to, folded and closed; and is there when it is opened again.
 //!
 //! Memory: 64 bytes for each byte of the files, a MiB, and, for each frame of a zone of slots up to the highest that the log names, its tables.
 
@@ -12,7 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 use strewn::ErrorKind;
 use strewn::testing::format::{RecordHeader, SegmentHeader, names, record_bytes};
-use strewn::testing::{Catalog, Epoch, Item, Items, LogStore, RecordBuilder};
+use strewn::testing::{self, Catalog, Epoch, Item, Items, LogStore, RecordBuilder};
 
 const BYTES_A_BYTE: usize = 64;
 const BYTES_FIXED: usize = 1 << 20;
@@ -30,7 +31,9 @@ fn frames_in_logs(files: &Files) -> usize {
         let mut at = SegmentHeader::BYTES;
         while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= RecordHeader::BYTES) {
             let len = RecordHeader::decode(rest).payload_len;
-            let Some(payload) = usize::try_from(len).ok().and_then(|len| rest[RecordHeader::BYTES..].get(..len)) else { break };
+            let Some(payload) = usize::try_from(len).ok().and_then(|len| rest[RecordHeader::BYTES..].get(..len)) else {
+                break;
+            };
             for (_, item) in Items::new(payload).flatten() {
                 if let Item::Frame { zone, frame, .. } = item {
                     let highest = highest.entry(zone.0).or_default();
@@ -48,7 +51,6 @@ type State = (Epoch, Catalog, u32);
 
 fn read(place: &Memory) -> strewn::Result<(LogStore, State)> {
     let (mut store, recovered) = LogStore::open(place, Path::new("/fuzz.heap"))?;
-    store.fold_in_foreground();
     let mut sum = 0;
     let loaded = store.load(&mut |zone, byte, bytes| {
         sum = crc32c::crc32c_append(sum, &zone.0.to_le_bytes());
@@ -66,7 +68,10 @@ fn read(place: &Memory) -> strewn::Result<(LogStore, State)> {
 
 /// What is allocated: all but the checksums, which a fold changes.
 fn allocated(catalog: &Catalog) -> impl PartialEq + std::fmt::Debug {
-    let zones = catalog.zones.iter().map(|zone| (zone.number, zone.kind, zone.frames, zone.allocated.clone(), zone.runs.clone()));
+    let zones = catalog
+        .zones
+        .iter()
+        .map(|zone| (zone.number, zone.kind, zone.frames, zone.allocated.clone(), zone.runs.clone()));
     (zones.collect::<Vec<_>>(), catalog.roots.clone())
 }
 
@@ -80,6 +85,12 @@ pub fn examine(files: &Files) -> bool {
     let time = Duration::from_secs(1 + (bytes / BYTES_A_SECOND) as u64);
     let place = Memory::with(files).read_only();
     let outcome = within(memory, time, || read(&place));
+    let checked = within(memory, time, || testing::check(&place, Path::new("/fuzz.heap")));
+    match (&outcome, &checked) {
+        (Ok(_), Err(error)) => assert!(error.to_string().contains("root `"), "opened, but: {error}"),
+        (Err(error), Ok(report)) => panic!("{report:?}, but when it is opened: {error}"),
+        _ => {}
+    }
     assert!(place.files() == *files, "a read-only storage was changed");
     match outcome {
         Ok((store, state)) => {

@@ -9,7 +9,9 @@ use crate::sim::Coins;
 use crate::store_model::{Model, OPTIONS};
 use std::path::Path;
 use std::sync::OnceLock;
-use strewn::testing::format::{RECORD_MAGIC, RecordHeader, SEGMENT_MAGIC, SegmentHeader, FORMAT_VERSION, names, record_bytes};
+use strewn::testing::format::{
+    FORMAT_VERSION, RECORD_MAGIC, RecordHeader, SEGMENT_MAGIC, SegmentHeader, names, record_bytes,
+};
 use strewn::testing::{Epoch, LogStore};
 
 const NEXT_SEGMENT: u16 = 0x8000;
@@ -22,7 +24,6 @@ fn base() -> &'static (Files, Model) {
     BASE_MADE.get_or_init(|| {
         let place = Memory::default();
         let mut store = LogStore::create(&place, Path::new("/fuzz.heap"), &OPTIONS).expect("create in memory");
-        store.fold_in_foreground();
         let (mut model, mut coins) = (Model::default(), Coins::new(BASE.1));
         for epoch in 1..=BASE.0 {
             store.append(Epoch(epoch), &mut model.change(&mut coins)).expect("append in memory");
@@ -91,6 +92,16 @@ pub fn files(data: &[u8]) -> Files {
     files
 }
 
+/// How many zones the base has: the index of the next one.
+pub fn base_zones() -> u8 {
+    u8::try_from(base().1.zones.len()).expect("a few zones")
+}
+
+/// The input of these payloads, all in one segment.
+pub fn input(payloads: &[Vec<u8>]) -> Vec<u8> {
+    payloads.iter().flat_map(|payload| [&(payload.len() as u16).to_le_bytes()[..], payload].concat()).collect()
+}
+
 /// Examines them.
 pub fn run(data: &[u8]) {
     examine::examine(&files(data));
@@ -109,7 +120,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         input
     };
     // Contents are most of a record: the smaller ones say as much.
-    let mut seeds: Vec<Vec<u8>> = (0..300).map(seed).filter(|input| input.len() < 1200).collect();
+    let mut seeds: Vec<Vec<u8>> = (0..300).map(seed).filter(|input| input.len() < 9000).collect();
     seeds.truncate(12);
     seeds
 }

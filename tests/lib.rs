@@ -10,6 +10,10 @@ pub mod disks;
 pub mod explore;
 #[path = "support/files.rs"]
 pub mod files;
+#[path = "support/fuzz/mod.rs"]
+pub mod fuzz;
+#[path = "support/golden.rs"]
+pub mod golden;
 #[cfg(target_arch = "x86_64")]
 #[path = "support/inject.rs"]
 pub mod inject;

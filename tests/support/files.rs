@@ -97,6 +97,11 @@ impl Snapshot {
         Self { files }
     }
 
+    /// A snapshot of these files, by path within the directory.
+    pub fn of(files: BTreeMap<PathBuf, FileState>) -> Self {
+        Self { files }
+    }
+
     /// The files by path within the directory.
     pub fn files(&self) -> &BTreeMap<PathBuf, FileState> {
         &self.files

@@ -52,18 +52,24 @@ pub fn replay(path: &Path, tracker: TrackerKind, seed: u64, close: bool) -> Resu
 
 /// Waits until the superblock's second copy, which is written last, names the newest log segment as the first that is
 /// not folded: an append that has to outrun a fold would make the files depend on timing.
-fn wait_for_fold(path: &Path) {
-    const GENERATION_AT: u64 = 32;
+pub(crate) fn wait_for_fold(path: &Path) {
     const FIRST_SEGMENT_AT: u64 = 4096 + 56;
-    let number = |name: &str, at: u64| {
-        let mut bytes = [0; 8];
-        // A file that is not that long yet has no number.
-        let read = File::open(path.join(name)).and_then(|file| file.read_exact_at(&mut bytes, at));
-        read.map_or(0, |()| u64::from_le_bytes(bytes))
-    };
-    let newest = number("log-0", GENERATION_AT).max(number("log-1", GENERATION_AT));
-    while number("superblock", FIRST_SEGMENT_AT) < newest {
+    let newest = newest_segment(path);
+    while number(path, "superblock", FIRST_SEGMENT_AT) < newest {
         // Long enough for the sync that follows that write; if it is not, there is room in the log for a few more checkpoints.
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// The generation of the log segment that was started last.
+pub(crate) fn newest_segment(path: &Path) -> u64 {
+    const GENERATION_AT: u64 = 32;
+    number(path, "log-0", GENERATION_AT).max(number(path, "log-1", GENERATION_AT))
+}
+
+fn number(path: &Path, name: &str, at: u64) -> u64 {
+    let mut bytes = [0; 8];
+    // A file that is not that long yet has no number.
+    let read = File::open(path.join(name)).and_then(|file| file.read_exact_at(&mut bytes, at));
+    read.map_or(0, |()| u64::from_le_bytes(bytes))
 }

@@ -1,20 +1,25 @@
 //! [`Catalog`]: what the image holds besides bytes: zones, allocation bitmaps, runs, checksums, roots.
 //!
 //! 1. `catalog.zones[i]` is the zone with index i.
-//! 2. In a zone of slots, `allocated` has `frames * mask_words` words and `crcs` has `frames` entries; in a zone of runs
-//!    `allocated` is empty.
+//! 2. In a zone of slots, `allocated` has `frames * mask_words` words; in a zone of runs it is empty. `crcs` has at most `frames` entries: those at its
+//!    end may be missing, and are then those of zeros. So what a log says of pages costs nothing for each page, and a zone of slots a bitmap for each frame.
 //! 3. Runs do not overlap, are not empty, and end at or below `frames`.
 //! 4. A frame without an allocated slot, and a page outside of every run, is zeros by definition: its bytes in the
 //!    image file are never looked at, and its checksum is that of zeros once it is folded.
+//! 5. There are no more zones than a process has room for, so that what is per zone stays bounded, whatever the files say.
 //!
 //! Must not: do I/O, or hold contents.
 
 use std::collections::BTreeMap;
 
+use super::extents::Extents;
 use super::format::ZERO_PAGE_CRC;
 use super::items::Item;
 use super::record::RootEntry;
-use crate::base::{FrameIndex, SlotMask, ZoneIndex, ZoneKind, ZoneNumber};
+use crate::base::{END_ZONE, FIRST_ZONE, FrameIndex, SlotMask, ZoneIndex, ZoneKind, ZoneNumber};
+
+/// As many zones fit into the address space of a process.
+const ZONES_MAX: usize = (END_ZONE - FIRST_ZONE) as usize;
 
 /// Everything durable but the bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,10 +41,12 @@ pub struct ZoneCatalog {
     pub frames: u32,
     /// Allocation bitmaps, `mask_words` words a frame; empty in a zone of runs.
     pub allocated: Vec<u64>,
-    /// crc32c of each frame (page) in the image, which lags behind the log.
+    /// crc32c of each frame (page) in the image, which lags behind the log; see [`crc`](Self::crc).
     pub crcs: Vec<u32>,
     /// Allocated runs: first page to number of pages.
     pub runs: BTreeMap<u32, u32>,
+    /// The pages of all runs.
+    covered: Extents,
 }
 
 impl Catalog {
@@ -55,7 +62,8 @@ impl Catalog {
 impl ZoneCatalog {
     /// An unused zone.
     pub fn new(number: ZoneNumber, kind: ZoneKind) -> Self {
-        Self { number, kind, frames: 0, allocated: Vec::new(), crcs: Vec::new(), runs: BTreeMap::new() }
+        let (runs, covered) = (BTreeMap::new(), Extents::default());
+        Self { number, kind, frames: 0, allocated: Vec::new(), crcs: Vec::new(), runs, covered }
     }
 
     /// The allocation bitmap of `frame`: empty beyond the high-water mark and in zones of runs.
@@ -72,6 +80,17 @@ impl ZoneCatalog {
         self.crcs.get(frame.index()).copied().unwrap_or(ZERO_PAGE_CRC)
     }
 
+    /// Notes the checksum of `frame` in the image.
+    pub fn set_crc(&mut self, frame: FrameIndex, crc: u32) {
+        if frame.index() >= self.crcs.len() {
+            if crc == ZERO_PAGE_CRC {
+                return;
+            }
+            self.crcs.resize(frame.index() + 1, ZERO_PAGE_CRC);
+        }
+        self.crcs[frame.index()] = crc;
+    }
+
     /// Words in the bitmap of one frame; 0 in a zone of runs.
     pub fn mask_words(&self) -> usize {
         match self.kind {
@@ -83,7 +102,6 @@ impl ZoneCatalog {
     fn grow(&mut self, frames: u32) {
         if frames > self.frames {
             self.frames = frames;
-            self.crcs.resize(frames as usize, ZERO_PAGE_CRC);
             self.allocated.resize(frames as usize * self.mask_words(), 0);
         }
     }
@@ -111,6 +129,7 @@ impl ZoneCatalog {
             return Err(format!("run of {pages} pages at page {first} overlaps the run at page {other}"));
         }
         self.runs.insert(first, pages);
+        self.covered.insert(first..first + pages);
         Ok(())
     }
 
@@ -123,6 +142,7 @@ impl ZoneCatalog {
             return Err(format!("pages {first} to {freed_end} to free are not within the run at page {start}"));
         }
         self.runs.remove(&start);
+        self.covered.remove(first..freed_end as u32);
         if start < first {
             self.runs.insert(start, first - start);
         }
@@ -133,15 +153,10 @@ impl ZoneCatalog {
     }
 
     fn check_pages(&self, first: u32, pages: u32) -> Result<(), String> {
-        let end = first.saturating_add(pages);
-        let mut page = first;
-        while page < end {
-            match self.runs.range(..=page).next_back() {
-                Some((start, len)) if page - start < *len => page = start + len,
-                _ => return Err(format!("page {page} has contents but belongs to no run")),
-            }
+        match self.covered.first_missing(first..first.saturating_add(pages)) {
+            Some(page) => Err(format!("page {page} has contents but belongs to no run")),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -178,8 +193,11 @@ impl Catalog {
         }
     }
 
-    /// Appends a zone, unless its number is taken.
+    /// Appends a zone, unless its number is taken or there are too many.
     pub fn add_zone(&mut self, zone: ZoneCatalog) -> Result<(), String> {
+        if self.zones.len() == ZONES_MAX {
+            return Err(format!("more than {ZONES_MAX} zones: no process has room for them"));
+        }
         if self.zones.iter().any(|other| other.number == zone.number) {
             return Err(format!("zone number {:#x} is used twice", zone.number.0));
         }

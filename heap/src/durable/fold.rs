@@ -100,7 +100,7 @@ impl Fold<'_> {
                 ZoneKind::Slots(layout) => self.each_group(index, layout, zone.frames, |group| {
                     for (frame, bytes) in group.touched() {
                         let empty = zone.mask(FrameIndex(frame)).is_empty();
-                        zone.crcs[frame as usize] = if empty { ZERO_PAGE_CRC } else { crc32c::crc32c(bytes) };
+                        zone.set_crc(FrameIndex(frame), if empty { ZERO_PAGE_CRC } else { crc32c::crc32c(bytes) });
                     }
                     Ok(())
                 })?,
@@ -110,7 +110,7 @@ impl Fold<'_> {
                             Pages::Bytes(bytes) => crc32c::crc32c(&bytes[page as usize * PAGE..][..PAGE]),
                             _ => ZERO_PAGE_CRC,
                         };
-                        zone.crcs[(first + page) as usize] = crc;
+                        zone.set_crc(FrameIndex(first + page), crc);
                     }
                     Ok::<_, Failure>(())
                 })?,

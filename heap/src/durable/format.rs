@@ -31,6 +31,8 @@ const _: () = assert!(SuperblockFields::BYTES <= SUPERBLOCK_CRC_AT, "the fields 
 pub const SUPERBLOCK_BYTES: usize = 4096;
 /// Where the checksum of a copy lies: it covers everything before it.
 pub const SUPERBLOCK_CRC_AT: usize = SUPERBLOCK_BYTES - 4;
+/// Generations and epochs stay below this. Nobody counts so far; a file that says otherwise is damaged, and the next number always exists.
+pub const COUNT_END: u64 = 1 << 62;
 /// Records start at multiples of this.
 pub const RECORD_ALIGN: usize = 8;
 /// Frames in the unit that image files are read in.

@@ -22,7 +22,7 @@ use super::items::{roots, zone_kind};
 use super::record::put_roots;
 use super::storage::{Storage, StorageFile, must_open, read_up_to};
 use super::superblock::Superblock;
-use crate::base::{Epoch, Error, Result, ZoneKind, ZoneNumber};
+use crate::base::{Epoch, Error, FrameIndex, Result, ZoneKind, ZoneNumber};
 
 const BLOCK: usize = 1 << 20;
 
@@ -128,7 +128,7 @@ fn encode(catalog: &Catalog, body: &mut Body<'_>) -> Result<()> {
             body.put(&first.to_le_bytes())?;
             body.put(&pages.to_le_bytes())?;
         }
-        zone.crcs.iter().try_for_each(|crc| body.put(&crc.to_le_bytes()))?;
+        (0..zone.frames).try_for_each(|frame| body.put(&zone.crc(FrameIndex(frame)).to_le_bytes()))?;
     }
     let mut roots = Vec::new();
     put_roots(&mut roots, &catalog.roots);
@@ -191,7 +191,7 @@ fn decode_zone(reader: &mut Reader<'_>) -> Result<ZoneCatalog, String> {
     zone.frames = frames;
     if let ZoneKind::Slots(layout) = kind {
         let all = crate::base::SlotMask::first(layout.slots());
-        let stray = |frame| !zone.mask(crate::base::FrameIndex(frame)).minus(&all).is_empty();
+        let stray = |frame| !zone.mask(FrameIndex(frame)).minus(&all).is_empty();
         if let Some(frame) = (0..frames).find(|frame| stray(*frame)) {
             return Err(format!("frame {frame} has slots beyond its layout"));
         }

@@ -32,6 +32,7 @@
 mod bytes;
 mod catalog;
 mod create;
+mod extents;
 mod failure;
 #[cfg(not(any(miri, strewn_twin)))]
 mod files;

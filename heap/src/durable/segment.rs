@@ -62,7 +62,7 @@ impl Segment {
         while let Some(record) = record_header(&bytes, chain.end as usize, heap_id, generation) {
             let at = chain.end;
             let continues = record.prev_epoch == chain.epoch.0 && record.prev_crc == chain.crc;
-            if !continues || record.epoch <= chain.epoch.0 {
+            if !continues || record.epoch <= chain.epoch.0 || record.epoch >= COUNT_END {
                 return Err(Error::corrupt(
                     path,
                     at,

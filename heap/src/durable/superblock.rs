@@ -157,8 +157,9 @@ fn decode(path: &Path, at: u64, copy: &[u8]) -> Result<Found> {
         other => return Err(Error::corrupt(path, at, format!("unknown addressing {other}"))),
     };
     let sound = fields.version == FORMAT_VERSION
-        && fields.generation > 0
-        && fields.log_generation > 0
+        && (1..COUNT_END).contains(&fields.generation)
+        && (1..COUNT_END).contains(&fields.log_generation)
+        && fields.image_epoch < COUNT_END
         && (LOG_BYTES_MIN..=LOG_BYTES_MAX).contains(&fields.log_bytes)
         && u64::from(fields.meta_slot) == fields.generation % 2;
     if !sound {

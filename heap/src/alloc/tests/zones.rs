@@ -10,7 +10,9 @@ fn zone(bytes: usize, masks: impl Iterator<Item = u64>) -> ZoneCatalog {
     let kind = ZoneKind::Slots(Class::of(request(bytes, 16)).unwrap().layout());
     let allocated: Vec<u64> = masks.collect();
     let frames = allocated.len() as u32;
-    ZoneCatalog { frames, allocated, crcs: vec![0; frames as usize], ..ZoneCatalog::new(ZoneNumber(0), kind) }
+    let mut zone = ZoneCatalog::new(ZoneNumber(0), kind);
+    (zone.frames, zone.allocated, zone.crcs) = (frames, allocated, vec![0; frames as usize]);
+    zone
 }
 
 /// Recovers `zones` into `allocator` wherever there is room for them, every byte of their frames 1.

@@ -1,0 +1,7 @@
+//! Bytes as the files of a heap: see `strewn_tests::fuzz::image`.
+#![no_main]
+
+#[global_allocator]
+static ALLOCATOR: strewn_tests::fuzz::budget::Counting = strewn_tests::fuzz::budget::Counting;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| strewn_tests::fuzz::image::run(data));

@@ -5,7 +5,7 @@ use crate::base::sync::{Mutex, lock};
 use crate::base::{Canary, Epoch, Error, ErrorKind, Result, canary};
 use crate::check::check_roots;
 use crate::checkpoint::{CutState, Idle, Job, Pending, RootTable, Threads, Ticket, Writer};
-use crate::durable::{Catalog, LogStore, Place, Recovered, StoreOptions, StoreStats};
+use crate::durable::{Catalog, LogStore, Place, Recovered, StoreMeter, StoreOptions, StoreStats};
 use crate::ladder::{Mapping, PolicyKind};
 use crate::stats::{Counters, Opened, Stats};
 use crate::sys;
@@ -28,6 +28,7 @@ pub struct Engine {
     cuts: Mutex<CutState>,
     counters: Mutex<Counters>,
     writer: Option<Writer>,
+    meter: StoreMeter,
 }
 
 impl Engine {
@@ -54,7 +55,7 @@ impl Engine {
             replayed_records: 0,
             dropped_tail_bytes: 0,
         };
-        Ok(Self::assemble(path, allocator, writer.serve(store), empty))
+        Ok(Self::assemble(path, allocator, writer, store, empty))
     }
 
     /// The engine of a store that was just opened: every object is back where it was.
@@ -73,10 +74,10 @@ impl Engine {
             store.load(&mut |zone, byte, bytes| mappings[zone.index()].write(byte, bytes))
         })?;
         check_roots(&recovered.catalog, recovered.addressing)?;
-        Ok(Self::assemble(path, allocator, Idle::start()?.serve(store), recovered))
+        Ok(Self::assemble(path, allocator, Idle::start()?, store, recovered))
     }
 
-    fn assemble(path: &Path, allocator: Allocator, writer: Writer, recovered: Recovered) -> Self {
+    fn assemble(path: &Path, allocator: Allocator, writer: Idle, store: LogStore, recovered: Recovered) -> Self {
         sys::fork::install();
         let cuts = CutState::recover(recovered.epoch, &recovered.catalog);
         let opened = Opened {
@@ -95,7 +96,8 @@ impl Engine {
             cuts: Mutex::new(cuts),
             roots: Mutex::new(RootTable::recover(recovered.catalog.roots)),
             counters: Mutex::new(Counters::new(opened)),
-            writer: Some(writer),
+            meter: store.meter(),
+            writer: Some(writer.serve(store)),
         }
     }
 
@@ -170,7 +172,7 @@ impl Engine {
     /// # Errors
     /// If the operating system does not tell how much memory is backed.
     pub fn stats(&self) -> Result<Stats> {
-        self.stats_with(self.writer().stats())
+        self.stats_with(self.meter.stats())
     }
 
     /// Ends the heap: waits for what is on its way to the disk, and folds the log. Returns what was counted, this included.

@@ -1,10 +1,11 @@
 //! [`Ticker`]: checkpoints at a steady pace.
 
-use crate::base::{Error, ErrorKind, Result};
+use crate::base::sync::{Condvar, Mutex, lock, thread};
+use crate::base::{Error, ErrorKind, Mistake, Result};
+use crate::checkpoint::CutReport;
 use crate::engine::Engine;
 use std::marker::PhantomData;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
-use std::thread::JoinHandle;
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// Makes checkpoints at a steady pace until it is dropped or stopped. After a failed one it goes on trying.
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 pub struct Ticker<'h> {
     shared: Arc<Shared>,
     engine: Weak<Engine>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<thread::JoinHandle<()>>,
     _heap: PhantomData<&'h Engine>,
 }
 
@@ -35,16 +36,16 @@ impl Ticker<'_> {
         // Weak, so that a leaked ticker does not keep the heap open.
         let engine = Arc::downgrade(engine);
         let theirs = engine.clone();
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("strewn-ticker".into())
-            .spawn(move || for_thread.run(&theirs, interval))
+            .spawn(move || for_thread.run(interval, || Some(theirs.upgrade()?.checkpoint().and_then(|t| t.wait()))))
             .map_err(|e| Error::os("start the ticker thread", e))?;
         Ok(Self { shared, engine, thread: Some(thread), _heap: PhantomData })
     }
 
     /// The first failure since the start or the last call, if any checkpoint failed.
     pub fn take_failure(&self) -> Option<Error> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).failure.take()
+        self.shared.take_failure()
     }
 
     /// Stops. Blocks while a checkpoint is being made, except inside a section, which that checkpoint may be waiting for: then it ends by itself.
@@ -57,14 +58,13 @@ impl Ticker<'_> {
     }
 
     fn end(&mut self) {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).stop = true;
-        self.shared.stopped.notify_all();
+        self.shared.stop();
         if self.engine.upgrade().is_some_and(|engine| engine.threads.is_inside()) {
             return;
         }
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             let e = Error::new(ErrorKind::Poisoned, "a checkpoint panicked on the ticker's thread");
-            self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).failure.get_or_insert(e);
+            lock(&self.shared.state).failure.get_or_insert(e);
         }
     }
 }
@@ -76,25 +76,37 @@ impl Drop for Ticker<'_> {
 }
 
 impl Shared {
-    fn run(&self, engine: &Weak<Engine>, interval: Duration) {
+    /// Calls `checkpoint` at a steady pace, until it is stopped, or gets None.
+    fn run(&self, interval: Duration, mut checkpoint: impl FnMut() -> Option<Result<CutReport>>) {
         let later = |when: Instant| when.checked_add(interval);
         let mut next = later(Instant::now());
         while self.sleep_until(next) {
-            let Some(engine) = engine.upgrade() else { return };
-            let outcome = engine.checkpoint().and_then(|ticket| ticket.wait());
-            if let Err(e) = outcome {
-                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                state.failure.get_or_insert(e);
+            match checkpoint() {
+                None => return,
+                Some(Ok(_)) => {}
+                Some(Err(e)) if Mistake::TickerForgetsFirst.is_made() => lock(&self.state).failure = Some(e),
+                Some(Err(e)) => _ = lock(&self.state).failure.get_or_insert(e),
             }
-            drop(engine);
             next = next.and_then(later).map(|next| next.max(Instant::now()));
         }
     }
 
+    fn stop(&self) {
+        lock(&self.state).stop = true;
+        if !Mistake::TickerStopsSilently.is_made() {
+            self.stopped.notify_all();
+        }
+    }
+
+    fn take_failure(&self) -> Option<Error> {
+        lock(&self.state).failure.take()
+    }
+
     /// False when the ticker is to stop. `None` is beyond the end of time.
     fn sleep_until(&self, when: Option<Instant>) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while !state.stop {
+        let mut state = lock(&self.state);
+        let mut blind = Mistake::TickerSleepsBlindly.is_made();
+        while !state.stop || std::mem::take(&mut blind) {
             let left = when.map_or(Duration::MAX, |when| when.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 return true;
@@ -105,7 +117,10 @@ impl Shared {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, any(loom, shuttle)))]
+mod models;
+
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
     use crate::{Heap, PBox};

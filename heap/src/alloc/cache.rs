@@ -4,9 +4,10 @@
 //! Any thread's cache holds slots of any zone of the class, so freeing another thread's object needs no message to it.
 
 use super::classes::{CLASSES, Class};
+use crate::base::Mistake;
 
 /// Slots fetched from, or returned to, the zone at a time. The length of the longest run of frames, so that a fresh batch is a whole lane-run.
-pub const BATCH: usize = 64;
+pub const BATCH: usize = if cfg!(any(loom, shuttle)) { 2 } else { 64 };
 /// A bin that holds this many gives a batch back.
 const BIN_MAX: usize = 2 * BATCH;
 
@@ -32,7 +33,9 @@ impl Bin {
     /// Puts a slot here. True if the bin is full and wants [`Bin::drain_batch`].
     #[inline]
     pub fn push(&mut self, slot: u64) -> bool {
-        self.slots.push(slot);
+        if !Mistake::CacheLosesFreed.is_made() {
+            self.slots.push(slot);
+        }
         self.used = true;
         self.slots.len() >= BIN_MAX
     }
@@ -47,13 +50,16 @@ impl Bin {
     pub fn drain_batch(&mut self) -> impl Iterator<Item = u64> + '_ {
         self.used = true;
         let batch = BATCH.min(self.slots.len());
+        if Mistake::CacheKeepsBatch.is_made() {
+            self.slots.extend_from_within(..batch);
+        }
         self.slots.drain(..batch)
     }
 
     /// If a slot came or went since the last cut, takes out what lay here then. First half of settling: all caches of a heap do it before any does
     /// the second, because a slot may have moved from one to another.
     pub fn take_at_cut(&mut self) -> impl Iterator<Item = u64> + '_ {
-        let end = if self.used { self.at_cut.len() } else { 0 };
+        let end = if self.used || Mistake::CutForgetsRest.is_made() { self.at_cut.len() } else { 0 };
         self.at_cut.drain(..end)
     }
 
@@ -91,7 +97,7 @@ impl Cache {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

@@ -31,14 +31,13 @@ pub use runs::{RunChange, RunZone};
 pub use slots::{SlotSetup, SlotZone};
 
 use crate::arena::{claim_zone, locate, map_exactly, slot_address};
-use crate::base::sync::{Mutex, lock};
+use crate::base::sync::{AtomicU8, Mutex, Ordering, lock};
 use crate::base::{END_ZONE, Error, ErrorKind, PAGE, Result, ZONE_PAGES, ZONE_SHIFT, ZoneIndex, ZoneKind, ZoneNumber};
 use crate::durable::{Addressing, Catalog};
 use crate::ladder::{LadderStats, Mapping, PolicyKind};
 use crate::sys::{WorkingMemory, ZoneMapping};
 use crate::track::WriteTracker;
 use std::alloc::Layout;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 const NOT_OURS: u8 = u8::MAX;
 const RUNS: u8 = CLASSES as u8;

@@ -30,8 +30,8 @@ use crate::track::{TrackerKind, WriteTracker};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-const RUN_FRAMES_MIN: u32 = 8;
-const RUN_FRAMES_MAX: u32 = 64;
+const RUN_FRAMES_MIN: u32 = if cfg!(any(loom, shuttle)) { 2 } else { 8 };
+const RUN_FRAMES_MAX: u32 = if cfg!(any(loom, shuttle)) { 2 } else { 64 };
 /// Fresh slots handed out at a time.
 const BATCH_FRAMES: u32 = 64;
 /// Slots that walking the frames of a block must find for the next walk to be tried in the same batch.

@@ -15,8 +15,8 @@ use crate::alloc::{Allocator, CLASSES, Cache, Class, FrameDelta, RunChange, RunZ
 use crate::arena::{locate, page_address};
 use crate::base::sync::{Mutex, lock};
 use crate::base::{
-    BLOCK_FRAMES, Canary, Epoch, Error, ErrorKind, FrameIndex, PAGE, Result, SlotIndex, SlotMask, ZONE_SHIFT, ZoneKind,
-    canary,
+    BLOCK_FRAMES, Canary, Epoch, Error, ErrorKind, FrameIndex, Mistake, PAGE, Result, SlotIndex, SlotMask, ZONE_SHIFT,
+    ZoneKind, canary,
 };
 use crate::durable::{Addressing, Catalog, Item, Record, RecordBuilder};
 use crate::sys;
@@ -246,8 +246,13 @@ fn settle_caches(stopped: &mut Stopped<'_>, allocator: &Allocator) {
             }
         }
     };
-    stopped.visit_caches(forget);
+    if !Mistake::CutSettlesInOnePass.is_made() {
+        stopped.visit_caches(forget);
+    }
     stopped.visit_and_retire_caches(|cache, abandoned| {
+        if Mistake::CutSettlesInOnePass.is_made() {
+            forget(cache);
+        }
         if abandoned {
             allocator.give_back_all(cache);
             // Bins that were unused until just now still remember what lay there at the last cut. It is in the zones now, and in no other cache yet.
@@ -426,3 +431,6 @@ impl Cut {
         }
     }
 }
+
+#[cfg(all(test, any(loom, shuttle)))]
+mod models;

@@ -14,7 +14,8 @@
 //! may be missed, and nothing is written in between. If what is seen is an even number that was seen before, it was that of the last leaving then as well, and all that the
 //! thread did inside happens before that look.
 
-use crate::base::sync::{AtomicU64, Condvar, Mutex, Ordering, announce, lock};
+use crate::base::Mistake;
+use crate::base::sync::{AtomicU64, Condvar, Mutex, Ordering, announce, lock, own, wait};
 
 /// The gate of one heap.
 pub struct Gate {
@@ -44,7 +45,12 @@ impl Turnstile {
     /// How often the thread has gone in or out; None while it is inside. See G3.
     pub fn still(&self) -> Option<u64> {
         // Acquire: what the thread did inside happens before whatever the caller does next.
-        Some(self.moves.load(Ordering::Acquire)).filter(|moves| moves % 2 == 0)
+        let order = if Mistake::GateStillUnordered.is_made() { Ordering::Relaxed } else { Ordering::Acquire };
+        let moves = self.moves.load(order);
+        if Mistake::GateCountsEntries.is_made() {
+            return Some(moves.div_ceil(2));
+        }
+        Some(moves).filter(|moves| moves % 2 == 0)
     }
 
     fn is_inside(&self) -> bool {
@@ -55,8 +61,8 @@ impl Turnstile {
     /// One step, in or out.
     #[inline]
     fn step(&self) {
-        // Relaxed: this thread's own last store. SeqCst store: see the proof of G1.
-        announce(&self.moves, self.moves.load(Ordering::Relaxed) + 1);
+        // SeqCst store: see the proof of G1.
+        announce(&self.moves, own(&self.moves) + 1);
     }
 }
 
@@ -69,6 +75,9 @@ impl Gate {
     /// Goes inside; blocks while the gate is closed.
     #[inline]
     pub fn enter(&self, at: &Turnstile) {
+        if Mistake::GateLooksFirst.is_made() && !self.is_closed() {
+            return at.step();
+        }
         at.step();
         if self.is_closed() {
             self.enter_slow(at);
@@ -81,7 +90,7 @@ impl Gate {
         // SeqCst: a cut that sees this store acquires what the section did (G2); and either the load sees the cut's store to `closed`, and
         // wakes it, or the cut sees the thread outside, and need not be woken.
         at.step();
-        if self.is_closed() {
+        if self.is_closed() && !Mistake::GateLeavesSilently.is_made() {
             self.wake();
         }
     }
@@ -90,10 +99,15 @@ impl Gate {
     /// that nobody is added to `all` meanwhile, and that it is not inside itself.
     pub fn close<'t>(&self, all: impl Iterator<Item = &'t Turnstile>) -> Closed<'_> {
         // SeqCst: see the proof of G1.
-        announce(&self.closed, 1);
+        if !Mistake::GateClosesLast.is_made() {
+            announce(&self.closed, 1);
+        }
         let closed = Closed { gate: self };
         for turnstile in all {
             self.wait_outside(turnstile);
+        }
+        if Mistake::GateClosesLast.is_made() {
+            announce(&self.closed, 1);
         }
         closed
     }
@@ -108,7 +122,7 @@ impl Gate {
         let mut guard = lock(&self.waiting);
         // Under the lock: a `leave` that is not seen here wakes later, because `wake` takes the lock.
         while at.is_inside() {
-            guard = self.moved.wait(guard).unwrap_or_else(|poison| poison.into_inner());
+            guard = wait(&self.moved, guard);
         }
     }
 
@@ -119,7 +133,7 @@ impl Gate {
             let mut guard = lock(&self.waiting);
             self.moved.notify_all();
             while self.is_closed() {
-                guard = self.moved.wait(guard).unwrap_or_else(|poison| poison.into_inner());
+                guard = wait(&self.moved, guard);
             }
             drop(guard);
             at.step();
@@ -151,108 +165,12 @@ impl Drop for Closed<'_> {
 }
 
 /// How often a cut looks before it sleeps: sections are short.
-const SPINS: u32 = if cfg!(any(loom, miri)) { 0 } else { 2000 };
+const SPINS: u32 = if cfg!(any(loom, shuttle, miri)) { 0 } else { 2000 };
 
-#[cfg(all(test, loom))]
-mod models {
-    use super::*;
-    use loom::sync::{Arc, atomic::AtomicBool};
-    use loom::thread;
+#[cfg(all(test, any(loom, shuttle)))]
+mod models;
 
-    /// `workers` threads change two places alike inside `sections` sections each; each of `cuts` cuts must see them alike.
-    fn model(workers: usize, sections: u64, cuts: usize, preemption_bound: Option<usize>) {
-        let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = preemption_bound;
-        builder.check(move || {
-            let gate = Arc::new(Gate::new());
-            let turnstiles: Arc<Vec<_>> = Arc::new((0..workers).map(|_| Turnstile::new()).collect());
-            let state = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
-            let workers: Vec<_> = (0..workers)
-                .map(|i| {
-                    let (gate, turnstiles, state) = (gate.clone(), turnstiles.clone(), state.clone());
-                    thread::spawn(move || {
-                        for _ in 0..sections {
-                            gate.enter(&turnstiles[i]);
-                            state[0].fetch_add(1, Ordering::Relaxed);
-                            state[1].fetch_add(1, Ordering::Relaxed);
-                            gate.leave(&turnstiles[i]);
-                        }
-                    })
-                })
-                .collect();
-            for _ in 0..cuts {
-                let _closed = gate.close(turnstiles.iter());
-                assert_eq!(state[0].load(Ordering::Relaxed), state[1].load(Ordering::Relaxed));
-            }
-            workers.into_iter().for_each(|w| w.join().unwrap());
-        });
-    }
-
-    #[test]
-    fn a_cut_never_splits_a_section() {
-        model(1, 1, 1, None);
-    }
-
-    #[test]
-    fn cuts_never_split_one_of_two_threads_sections() {
-        model(2, 1, 1, Some(2));
-        model(1, 2, 2, Some(2));
-    }
-
-    /// G3: what is read while nobody moves is what the cut finds.
-    #[test]
-    fn nothing_changes_while_nobody_moves() {
-        loom::model(|| {
-            let (gate, turnstile) = (Arc::new(Gate::new()), Arc::new(Turnstile::new()));
-            let state = Arc::new(AtomicU64::new(0));
-            let worker = {
-                let (gate, turnstile, state) = (gate.clone(), turnstile.clone(), state.clone());
-                thread::spawn(move || {
-                    gate.enter(&turnstile);
-                    state.store(1, Ordering::Relaxed);
-                    gate.leave(&turnstile);
-                })
-            };
-            let (before, read) = (turnstile.still(), state.load(Ordering::Relaxed));
-            let closed = gate.close([&*turnstile].into_iter());
-            if before.is_some() && before == turnstile.still() {
-                assert_eq!(read, state.load(Ordering::Relaxed));
-            }
-            drop(closed);
-            worker.join().unwrap();
-        });
-    }
-
-    /// The same with a gate whose thread looks before it steps: loom must find the split section.
-    #[test]
-    #[should_panic(expected = "split")]
-    fn the_model_rejects_a_gate_that_looks_first() {
-        loom::model(|| {
-            let closed = Arc::new(AtomicBool::new(false));
-            let inside = Arc::new(AtomicBool::new(false));
-            let state = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
-            let worker = {
-                let (closed, inside, state) = (closed.clone(), inside.clone(), state.clone());
-                thread::spawn(move || {
-                    if !closed.load(Ordering::SeqCst) {
-                        inside.store(true, Ordering::SeqCst);
-                        state[0].fetch_add(1, Ordering::Relaxed);
-                        state[1].fetch_add(1, Ordering::Relaxed);
-                        inside.store(false, Ordering::SeqCst);
-                    }
-                })
-            };
-            closed.store(true, Ordering::SeqCst);
-            while inside.load(Ordering::SeqCst) {
-                thread::yield_now();
-            }
-            assert!(state[0].load(Ordering::Relaxed) == state[1].load(Ordering::Relaxed), "split");
-            worker.join().unwrap();
-        });
-    }
-}
-
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
     use crate::base::sync::StopOnDrop;

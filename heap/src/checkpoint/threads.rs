@@ -6,16 +6,18 @@
 
 use super::gate::{Closed, Gate, Turnstile};
 use crate::alloc::Cache;
-use crate::base::sync::{Mutex, MutexGuard, lock};
+use crate::base::Mistake;
+use crate::base::sync::{AtomicBool, Guarded, Mutex, MutexGuard, Ordering, local, lock};
 use slab::Slab;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// One thread's part in one heap.
 pub struct Member {
     turnstile: Turnstile,
     cache: UnsafeCell<Cache>,
+    /// Lets models check T1.
+    uses: Guarded,
     /// How many sections of this thread are nested. Used by the thread alone.
     depth: Cell<u64>,
     abandoned: AtomicBool,
@@ -33,6 +35,7 @@ impl Member {
         Self {
             turnstile: Turnstile::new(),
             cache: UnsafeCell::new(Cache::new()),
+            uses: Guarded::default(),
             depth: Cell::new(0),
             abandoned: AtomicBool::new(false),
         }
@@ -45,6 +48,7 @@ impl Member {
     #[inline]
     #[allow(clippy::mut_from_ref, reason = "the contract above makes it exclusive")]
     pub unsafe fn cache(&self) -> &mut Cache {
+        self.uses.change();
         // SAFETY: exclusive by the contract of this function.
         unsafe { &mut *self.cache.get() }
     }
@@ -79,9 +83,14 @@ pub struct Stopped<'t> {
 impl Threads {
     /// No thread yet.
     pub fn new() -> Self {
-        static SERIAL: AtomicU64 = AtomicU64::new(1);
+        // Of std, in models too: a static, and only distinctness matters.
+        static SERIAL: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         let members = Members { all: Slab::new(), moves_of_gone: 0 };
-        Self { serial: SERIAL.fetch_add(1, Ordering::Relaxed), gate: Gate::new(), members: Mutex::new(members) }
+        Self {
+            serial: SERIAL.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+            gate: Gate::new(),
+            members: Mutex::new(members),
+        }
     }
 
     /// Begins a section of this thread, or nests one.
@@ -113,6 +122,12 @@ impl Threads {
     pub fn stop(&self) -> Stopped<'_> {
         // The lock keeps new threads out until the world goes on.
         let members = lock(&self.members);
+        if Mistake::ThreadJoinsStoppedWorld.is_made() {
+            let known: Vec<_> = members.all.iter().map(|(_, member)| member.clone()).collect();
+            drop(members);
+            let closed = self.gate.close(known.iter().map(|member| &member.turnstile));
+            return Stopped { _closed: closed, members: lock(&self.members) };
+        }
         let closed = self.gate.close(members.all.iter().map(|(_, member)| &member.turnstile));
         Stopped { _closed: closed, members }
     }
@@ -130,7 +145,7 @@ impl Threads {
 
     #[inline]
     fn mine(&self) -> &Member {
-        let (serial, member) = LAST.get();
+        let (serial, member) = LAST.with(Cell::get);
         if serial == self.serial {
             // SAFETY: serials are never used twice, so `LAST` holds a member of this heap. The registry of `self` keeps it alive: it drops only abandoned members,
             // and only the end of this thread's table, which also clears `LAST`, abandons it.
@@ -154,7 +169,7 @@ impl Threads {
         });
         // In a thread-local destructor the table may be gone. The registry alone then holds the member, and nobody will abandon it.
         let member = known.unwrap_or_else(|_| Arc::as_ptr(&self.join()));
-        LAST.set((self.serial, member));
+        LAST.with(|last| last.set((self.serial, member)));
         // SAFETY: the registry of `self` holds the member; it outlives this borrow of `self`, because the registry drops only abandoned members, and only
         // the end of this thread's table, which also clears `LAST`, abandons it.
         unsafe { &*member }
@@ -165,7 +180,9 @@ impl Threads {
         let mut members = lock(&self.members);
         for (_, member) in members.all.iter() {
             // Acquire: pairs with the release in `Mine::drop`, so that the cache is as the ended thread left it.
-            if member.abandoned.swap(false, Ordering::Acquire) {
+            let left = Mistake::ThreadTakenTwice.is_made();
+            let order = if Mistake::ThreadTakenUnordered.is_made() { Ordering::Relaxed } else { Ordering::Acquire };
+            if member.abandoned.swap(left, order) {
                 return member.clone();
             }
         }
@@ -197,7 +214,7 @@ impl Stopped<'_> {
             let abandoned = member.abandoned.load(Ordering::Acquire);
             // SAFETY: as in `visit_caches`.
             visit(unsafe { member.cache() }, abandoned);
-            if abandoned {
+            if abandoned && !Mistake::ThreadMovesForgotten.is_made() {
                 *moves_of_gone +=
                     member.turnstile.still().expect("a thread ends outside, or its member is not abandoned");
             }
@@ -211,6 +228,10 @@ struct Mine(Vec<(u64, Arc<Member>)>);
 
 impl Drop for Mine {
     fn drop(&mut self) {
+        // When a model fails, what its threads left is dropped with nothing of the model around.
+        if cfg!(any(loom, shuttle)) && std::thread::panicking() {
+            return;
+        }
         let _ = LAST.try_with(|last| last.set((0, std::ptr::null())));
         // One that is inside a section (leaked, or held by a thread-local value that is dropped later) stays this thread's for ever.
         for (_, member) in self.0.iter().filter(|(_, member)| member.depth.get() == 0) {
@@ -220,12 +241,13 @@ impl Drop for Mine {
     }
 }
 
-thread_local! {
-    static LAST: Cell<(u64, *const Member)> = const { Cell::new((0, std::ptr::null())) };
-    static MINE: RefCell<Mine> = const { RefCell::new(Mine(Vec::new())) };
-}
+local!(static LAST: Cell<(u64, *const Member)> = Cell::new((0, std::ptr::null())));
+local!(static MINE: RefCell<Mine> = RefCell::new(Mine(Vec::new())));
 
-#[cfg(test)]
+#[cfg(all(test, any(loom, shuttle)))]
+mod models;
+
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

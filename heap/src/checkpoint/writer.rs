@@ -6,16 +6,15 @@
 //! - W3. A panic while appending ends the store: that checkpoint and all later ones fail with `Poisoned`, and nobody waits for ever.
 
 use super::ticket::Pending;
-use crate::base::{Epoch, Error, ErrorKind, Result};
-use crate::durable::{LogStore, Record, StoreMeter, StoreStats};
+use crate::base::sync::{self, Condvar, Mutex, MutexGuard, lock, mpsc, thread};
+use crate::base::{Epoch, Error, ErrorKind, Mistake, Result};
+use crate::durable::{LogStore, Record};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 
 /// Cuts that may wait for the disk; a further one waits before it stops the world. Bounds the staging memory.
-const QUEUE_MAX: usize = 2;
+const QUEUE_MAX: usize = if cfg!(loom) { 1 } else { 2 };
 
 /// Buffers up to this size are kept as they are.
 const BUFFER_KEPT_BYTES: usize = 4 << 20;
@@ -30,11 +29,25 @@ pub struct Job {
     pub pending: Arc<Pending>,
 }
 
+/// Where records become durable: a [`LogStore`], or what a model puts in its place.
+pub trait Journal: Send + 'static {
+    /// Makes `record` durable as `epoch`.
+    ///
+    /// # Errors
+    /// Nothing was committed, or nothing later will be.
+    fn append(&mut self, epoch: Epoch, record: &mut Record) -> Result<()>;
+}
+
+impl Journal for LogStore {
+    fn append(&mut self, epoch: Epoch, record: &mut Record) -> Result<()> {
+        LogStore::append(self, epoch, record).map(|_| ())
+    }
+}
+
 /// The writer thread's front.
-pub struct Writer {
+pub struct Writer<J: Journal = LogStore> {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<Option<LogStore>>>,
-    meter: StoreMeter,
+    thread: Option<thread::JoinHandle<Option<J>>>,
 }
 
 struct Shared {
@@ -55,13 +68,13 @@ struct State {
 }
 
 /// The writer thread while it waits for the store. Dropped, it ends.
-pub struct Idle {
+pub struct Idle<J: Journal = LogStore> {
     shared: Arc<Shared>,
-    thread: JoinHandle<Option<LogStore>>,
-    hand_over: Sender<LogStore>,
+    thread: thread::JoinHandle<Option<J>>,
+    hand_over: mpsc::Sender<J>,
 }
 
-impl Idle {
+impl<J: Journal> Idle<J> {
     /// Starts the thread. This can fail, so it comes before a heap is created on disk.
     ///
     /// # Errors
@@ -77,8 +90,8 @@ impl Idle {
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), moved: Condvar::new() });
         let for_thread = shared.clone();
-        let (hand_over, store) = channel();
-        let thread = std::thread::Builder::new()
+        let (hand_over, store) = mpsc::channel();
+        let thread = thread::Builder::new()
             .name("strewn-writer".into())
             .spawn(move || for_thread.run(store.recv().ok()?))
             .map_err(|e| Error::os("start the writer thread", e))?;
@@ -86,14 +99,14 @@ impl Idle {
     }
 
     /// Hands over the store, which the thread owns until [`Writer::close`].
-    pub fn serve(self, store: LogStore) -> Writer {
-        let meter = store.meter();
-        self.hand_over.send(store).expect("the thread waits for it");
-        Writer { shared: self.shared, thread: Some(self.thread), meter }
+    pub fn serve(self, store: J) -> Writer<J> {
+        // The thread waits for it, and ends later, or never.
+        let _ = self.hand_over.send(store);
+        Writer { shared: self.shared, thread: Some(self.thread) }
     }
 }
 
-impl Writer {
+impl<J: Journal> Writer<J> {
     /// Waits for room in the queue, and takes what the cut about to be made needs: the records owed, and a buffer.
     pub fn prepare(&self) -> (Vec<Record>, Vec<u8>) {
         let mut state = self.shared.lock();
@@ -107,7 +120,7 @@ impl Writer {
     /// Hands over a cut. If one before it failed meanwhile, this one fails at once (W2).
     pub fn submit(&self, job: Job) {
         let mut state = self.shared.lock();
-        match state.broken.clone() {
+        match state.broken.clone().filter(|_| !Mistake::WriterForgetsFailure.is_made()) {
             Some(e) => state.fail(job, &e),
             None => state.queue.push_back(job),
         }
@@ -120,20 +133,17 @@ impl Writer {
         self.shared.lock().keep_buffer(record);
     }
 
-    /// What the store has written so far.
-    pub fn stats(&self) -> StoreStats {
-        self.meter.stats()
-    }
-
     /// Waits until everything handed over is durable or has failed, and ends the thread. Returns the store.
-    pub fn close(mut self) -> Option<LogStore> {
+    pub fn close(mut self) -> Option<J> {
         self.stop()
     }
 
-    fn stop(&mut self) -> Option<LogStore> {
+    fn stop(&mut self) -> Option<J> {
         let thread = self.thread.take()?;
         self.shared.lock().stop = true;
-        self.shared.moved.notify_all();
+        if !Mistake::WriterStopsSilently.is_made() {
+            self.shared.moved.notify_all();
+        }
         // A panic of the writer was reported on its own thread; its store is gone, as after a crash.
         thread.join().ok().flatten()
     }
@@ -146,14 +156,14 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl<J: Journal> Drop for Writer<J> {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
 impl Shared {
-    fn run(&self, mut store: LogStore) -> Option<LogStore> {
+    fn run<J: Journal>(&self, mut store: J) -> Option<J> {
         let mut state = self.lock();
         loop {
             let Some(mut job) = state.queue.pop_front() else {
@@ -164,8 +174,11 @@ impl Shared {
                 continue;
             };
             drop(state);
-            self.moved.notify_all();
+            self.tell_of_room();
             let result = self.append(&mut store, &mut job);
+            if let (Err(e), true) = (&result, Mistake::WriterOwesLate.is_made()) {
+                job.pending.resolve(Err(e.clone()));
+            }
             state = self.lock();
             match result {
                 Ok(_) => {
@@ -174,11 +187,17 @@ impl Shared {
                 }
                 Err(e) => state.fail_all(job, &e),
             }
+            self.tell_of_room();
+        }
+    }
+
+    fn tell_of_room(&self) {
+        if !Mistake::WriterHidesRoom.is_made() {
             self.moved.notify_all();
         }
     }
 
-    fn append(&self, store: &mut LogStore, job: &mut Job) -> Result<()> {
+    fn append(&self, store: &mut impl Journal, job: &mut Job) -> Result<()> {
         if let Some(e) = &self.lock().dead {
             return Err(e.clone());
         }
@@ -187,18 +206,20 @@ impl Shared {
         appended.unwrap_or_else(|_| {
             let what = "the writer panicked; nothing can be made durable until the heap is opened again";
             let e = Error::new(ErrorKind::Poisoned, what);
-            self.lock().dead = Some(e.clone());
+            if !Mistake::WriterOutlivesPanic.is_made() {
+                self.lock().dead = Some(e.clone());
+            }
             Err(e)
         })?;
         Ok(())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
     }
 
-    fn wait<'a>(&self, state: std::sync::MutexGuard<'a, State>) -> std::sync::MutexGuard<'a, State> {
-        self.moved.wait(state).unwrap_or_else(PoisonError::into_inner)
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        sync::wait(&self.moved, state)
     }
 }
 
@@ -219,6 +240,9 @@ impl State {
     fn fail_all(&mut self, job: Job, e: &Error) {
         self.broken = Some(e.clone());
         self.fail(job, e);
+        if Mistake::WriterGoesOn.is_made() {
+            return;
+        }
         while let Some(job) = self.queue.pop_front() {
             self.fail(job, e);
         }
@@ -229,3 +253,6 @@ impl State {
         self.owed.push(job.record);
     }
 }
+
+#[cfg(all(test, any(loom, shuttle)))]
+mod models;

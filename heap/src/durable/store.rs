@@ -22,7 +22,7 @@ use std::sync::Arc;
 use super::create::{build, check_options};
 use super::failure::Failure;
 use super::folded::Folded;
-use super::folder::Shared;
+use super::folder::{Folder, Room, Shared};
 use super::format::names;
 use super::image::Sink;
 use super::log::Log;
@@ -30,7 +30,7 @@ use super::record::Record;
 use super::recover::{Recovered, Recovery};
 use super::storage::{self, Place, Storage, must_open};
 use super::superblock::Addressing;
-use crate::base::sync::{Ordering, lock};
+use crate::base::sync::Ordering;
 use crate::base::{Canary, Epoch, Error, ErrorKind, Result, canary};
 
 /// What is decided when a heap is created.
@@ -100,9 +100,7 @@ pub struct LogStore {
     folded: Folded,
     /// Until it is loaded.
     recovery: Option<Box<Recovery>>,
-    fold_thread: Option<std::thread::JoinHandle<()>>,
-    /// Whether folds run in a thread of their own.
-    background: bool,
+    folder: Folder<Shared>,
 }
 
 impl LogStore {
@@ -140,12 +138,11 @@ impl LogStore {
         let shared = Arc::new(Shared::new(storage, recovery.superblock));
         Ok((
             Self {
+                folder: Folder::new(shared.clone(), background),
                 shared,
                 log,
                 folded: Folded::recover(&recovery.segments)?,
                 recovery: Some(Box::new(recovery)),
-                fold_thread: None,
-                background,
             },
             recovered,
         ))
@@ -157,14 +154,14 @@ impl LogStore {
     pub fn load(&mut self, sink: Sink<'_>) -> Result<()> {
         let Some(recovery) = self.recovery.take() else { return Err(self.misuse("is loaded already")) };
         let loaded = recovery.load(&*self.shared.storage, sink);
-        let loaded = loaded.and_then(|()| self.secure(&recovery).map_err(|failure| self.shared.note(failure)));
+        let loaded = loaded.and_then(|()| self.secure(&recovery).map_err(|failure| self.shared.folding.note(failure)));
         if let Err(error) = loaded {
             self.recovery = Some(recovery);
             return Err(error);
         }
         if let [sealed, _] = &recovery.segments[..] {
-            lock(&self.shared.state).sealed = Some(sealed.chain);
-            self.start_fold();
+            self.shared.folding.seal(sealed.chain);
+            self.folder.start();
         }
         Ok(())
     }
@@ -208,14 +205,14 @@ impl LogStore {
             return Err(self.misuse(&format!("holds epoch {last}; epoch {epoch} cannot follow")));
         }
         debug_assert!(record.items().all(|item| item.is_ok()), "the builder makes sound records");
-        self.shared.check_poison(&lock(&self.shared.state))?;
+        self.folder.check_poison()?;
         self.make_room()?;
         if record.has_suspects() {
             let sifted = self.folded.sift(&*self.shared.storage, record);
             self.shared.counters.note_sifted(sifted);
         }
         let appended = self.log.append(epoch, record, &self.shared.counters);
-        let log_bytes = appended.map_err(|failure| self.shared.note(failure))?;
+        let log_bytes = appended.map_err(|failure| self.shared.folding.note(failure))?;
         self.folded.note(record);
         Ok(Appended { log_bytes })
     }
@@ -236,10 +233,10 @@ impl LogStore {
         if self.recovery.is_some() {
             return Ok(self.stats());
         }
-        self.finish_fold()?;
+        self.folder.finish()?;
         if self.log.has_records() {
             self.rotate()?;
-            self.finish_fold()?;
+            self.folder.finish()?;
         }
         self.log.trim();
         Ok(self.stats())
@@ -247,88 +244,23 @@ impl LogStore {
 
     /// Changes segments if the active one is full and the other free; waits if there is no other way.
     fn make_room(&mut self) -> Result<()> {
-        let mut tried = false;
-        loop {
-            let state = lock(&self.shared.state);
-            self.shared.check_poison(&state)?;
-            let (active, limit) = (self.log.chain().end, state.superblock.log_bytes);
-            if state.sealed.is_none() {
-                drop(state);
-                return if active < limit { Ok(()) } else { self.rotate_and_fold() };
-            }
-            if active < limit {
-                return Ok(());
-            }
-            match &state.error {
-                Some(error) if tried && !state.running => return Err(error.clone()),
-                _ => {}
-            }
-            tried |= !state.running;
-            let running = state.running;
-            drop(state);
-            if running { drop(self.shared.wait_for_fold()) } else { self.start_fold() }
+        if self.folder.make_room(self.log.chain().end)? == Room::Other {
+            self.rotate()?;
+            self.folder.start();
         }
-    }
-
-    fn rotate_and_fold(&mut self) -> Result<()> {
-        self.rotate()?;
-        self.start_fold();
         Ok(())
     }
 
     /// Seals the active segment and goes on in the other one, which is free.
     fn rotate(&mut self) -> Result<()> {
-        let sealed = self.log.start_segment(&self.shared.counters).map_err(|failure| self.shared.note(failure))?;
-        let mut state = lock(&self.shared.state);
-        debug_assert!(state.sealed.is_none() && state.superblock.log_generation == sealed.generation);
-        state.sealed = Some(sealed);
+        let sealed = self.log.start_segment(&self.shared.counters);
+        self.shared.folding.seal(sealed.map_err(|failure| self.shared.folding.note(failure))?);
         self.folded.rotate();
         Ok(())
     }
 
-    /// Folds the sealed segment, if there is one, here and now.
-    fn finish_fold(&mut self) -> Result<()> {
-        drop(self.shared.wait_for_fold());
-        self.shared.run_fold();
-        let state = lock(&self.shared.state);
-        self.shared.check_poison(&state)?;
-        match &state.error {
-            Some(error) => Err(error.clone()),
-            None => Ok(()),
-        }
-    }
-
-    /// Starts folding in the background. No fold may be running.
-    fn start_fold(&mut self) {
-        self.join();
-        if !self.background {
-            return self.shared.run_fold();
-        }
-        let shared = self.shared.clone();
-        lock(&self.shared.state).running = true;
-        let thread = std::thread::Builder::new().name("strewn-fold".to_owned()).spawn(move || shared.run_fold());
-        match thread {
-            Ok(thread) => self.fold_thread = Some(thread),
-            // No thread to be had: fold here, late but certain.
-            Err(_) => self.shared.run_fold(),
-        }
-    }
-
-    fn join(&mut self) {
-        if let Some(thread) = self.fold_thread.take() {
-            // A panic of it was noted by `FoldGuard`.
-            let _ = thread.join();
-        }
-    }
-
     fn misuse(&self, what: &str) -> Error {
         Error::new(ErrorKind::InvalidArgument, format!("{}: the store {what}", self.shared.storage.path().display()))
-    }
-}
-
-impl Drop for LogStore {
-    fn drop(&mut self) {
-        self.join();
     }
 }
 

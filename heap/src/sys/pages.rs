@@ -7,7 +7,6 @@ use std::{
     io,
     ops::Range,
     os::fd::{AsRawFd, FromRawFd},
-    sync::atomic::AtomicU64,
 };
 
 /// The pointer for a heap address.
@@ -89,11 +88,12 @@ pub unsafe fn protect(range: Range<u64>, writable: bool) -> Result<(), i32> {
     }
 }
 
-/// Zeroed words that live as long as the process and are backed only where they are written.
+/// Zeroed words that live as long as the process and are backed only where they are written. Of std: `marks.rs` makes its own in models.
 ///
 /// # Errors
 /// If the operating system has no address space for them.
-pub fn lazy_words(words: usize) -> Result<&'static [AtomicU64]> {
+#[cfg(not(any(loom, shuttle)))]
+pub fn lazy_words(words: usize) -> Result<&'static [std::sync::atomic::AtomicU64]> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     let bytes = words * 8;
     // SAFETY: the kernel chooses a free address; nothing else changes.

@@ -13,31 +13,33 @@
 //! M1. A dirty word that is not zero has its summary bit set, but while somebody is between the two.
 //! M2. Only the holder of [`Harvest`] clears a dirty or summary bit.
 
+#[cfg(not(any(loom, shuttle)))]
+use crate::sys::pages::lazy_words;
 use crate::{
-    base::{Error, ErrorKind, PAGE_SHIFT, Result, ZONE_SHIFT},
-    sys::{fork::fork_generation, pages::lazy_words},
-};
-use std::{
-    ops::Range,
-    ptr,
-    sync::{
-        Mutex, MutexGuard,
-        atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering},
+    base::{
+        Error, ErrorKind, Mistake, PAGE_SHIFT, Result, ZONE_SHIFT,
+        sync::{AtomicPtr, AtomicU32, AtomicU64, Guarded, Mutex, MutexGuard, Ordering, global, lock, thread},
     },
-    thread,
+    sys::fork::fork_generation,
 };
+use std::{ops::Range, ptr};
 
 /// Zones of the table: every one that the address layout can use.
-const ZONES: usize = 160;
-const PAGES: u64 = 1 << (ZONE_SHIFT - PAGE_SHIFT);
+const ZONES: usize = if cfg!(any(loom, shuttle)) { 2 } else { 160 };
+const PAGES: u64 = if cfg!(any(loom, shuttle)) { 128 } else { 1 << (ZONE_SHIFT - PAGE_SHIFT) };
 const WORDS: usize = (PAGES / 64) as usize;
 /// Runs that one batch of a harvest holds; few in tests, so that several batches are common.
 const RUNS: usize = if cfg!(test) { 40 } else { 1024 };
 /// The most runs that one word can add.
 const RUNS_OF_A_WORD: usize = 32;
 
-static TABLE: [AtomicPtr<ZoneMarks>; ZONES] = [const { AtomicPtr::new(ptr::null_mut()) }; ZONES];
-static CLAIMS: Mutex<()> = Mutex::new(());
+global!(static ALL: Registry = Registry::new());
+
+/// The marks of all zones of the process.
+struct Registry {
+    zones: [AtomicPtr<ZoneMarks>; ZONES],
+    claims: Mutex<()>,
+}
 
 /// The marks of one zone.
 pub struct ZoneMarks {
@@ -54,14 +56,17 @@ pub struct ZoneMarks {
     /// The last address at which an untracked page of the zone was hit.
     last_stray: AtomicU64,
     runs: Mutex<Vec<Range<u64>>>,
+    /// Lets models check that whoever finds the zone finds all of it.
+    made: Guarded,
 }
 
 /// The marks of the zone of `addr`, if something in it was ever tracked by this process. Safe in a signal handler.
 pub fn find(addr: u64) -> Option<&'static ZoneMarks> {
     // Acquire pairs with the Release in `claim`.
-    let zone = TABLE.get((addr >> ZONE_SHIFT) as usize)?.load(Ordering::Acquire);
+    let zone = ALL.zones.get((addr >> ZONE_SHIFT) as usize)?.load(Ordering::Acquire);
     // SAFETY: the table holds null or leaked boxes.
     let zone = unsafe { zone.as_ref() }?;
+    zone.made.read();
     (zone.generation == fork_generation()).then_some(zone)
 }
 
@@ -70,7 +75,7 @@ pub fn find(addr: u64) -> Option<&'static ZoneMarks> {
 /// # Errors
 /// `InvalidArgument` if the range is in no single zone, `AddressInUse` if another tracker owns the zone, `OutOfMemory`.
 pub fn claim(range: &Range<u64>, id: u64) -> Result<&'static ZoneMarks> {
-    let _claims = CLAIMS.lock().unwrap_or_else(|poison| poison.into_inner());
+    let _claims = (!Mistake::ZoneClaimedTwice.is_made()).then(|| lock(&ALL.claims));
     let number = (range.start >> ZONE_SHIFT) as usize;
     if number >= ZONES || range.is_empty() || (range.end - 1) >> ZONE_SHIFT != number as u64 {
         let what = format!("{:#x}..{:#x} does not lie in one zone", range.start, range.end);
@@ -80,7 +85,8 @@ pub fn claim(range: &Range<u64>, id: u64) -> Result<&'static ZoneMarks> {
         Some(zone) => zone,
         None => {
             let zone: &'static ZoneMarks = Box::leak(Box::new(ZoneMarks::new(number)?));
-            TABLE[number].store(ptr::from_ref(zone).cast_mut(), Ordering::Release);
+            let order = if Mistake::ZonePublishedUnordered.is_made() { Ordering::Relaxed } else { Ordering::Release };
+            ALL.zones[number].store(ptr::from_ref(zone).cast_mut(), order);
             zone
         }
     };
@@ -101,19 +107,40 @@ pub fn owned_by(id: u64) -> impl Iterator<Item = &'static ZoneMarks> {
     (0..ZONES as u64).filter_map(|number| find(number << ZONE_SHIFT)).filter(move |zone| zone.is_owned_by(id))
 }
 
+impl Registry {
+    #[cfg(not(any(loom, shuttle)))]
+    const fn new() -> Self {
+        Self { zones: [const { AtomicPtr::new(ptr::null_mut()) }; ZONES], claims: Mutex::new(()) }
+    }
+
+    #[cfg(any(loom, shuttle))]
+    fn new() -> Self {
+        Self { zones: std::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())), claims: Mutex::new(()) }
+    }
+}
+
+/// Words of a model, which are no plain memory.
+#[cfg(any(loom, shuttle))]
+fn lazy_words(words: usize) -> Result<&'static [AtomicU64]> {
+    Ok(Vec::leak((0..words).map(|_| AtomicU64::new(0)).collect()))
+}
+
 impl ZoneMarks {
     fn new(number: usize) -> Result<Self> {
+        let made = Guarded::default();
+        made.change();
         Ok(Self {
             base: (number as u64) << ZONE_SHIFT,
             generation: fork_generation(),
             owner: AtomicU64::new(0),
             tracked: lazy_words(WORDS)?,
             dirty: lazy_words(WORDS)?,
-            summary: lazy_words(WORDS / 64)?,
+            summary: lazy_words(WORDS.div_ceil(64))?,
             active: [AtomicU32::new(0), AtomicU32::new(0)],
             phase: AtomicU32::new(0),
             last_stray: AtomicU64::new(0),
             runs: Mutex::new(Vec::with_capacity(RUNS)),
+            made,
         })
     }
 
@@ -215,8 +242,9 @@ impl ZoneMarks {
     /// this wrote it (AcqRel on both), so its summary bit comes after the clearing, and stays: M1.
     fn take_word(&self, word: usize, mask: u64) -> u64 {
         let summary = &self.summary[word / 64];
+        let late = Mistake::SummaryClearedLast.is_made().then(|| self.dirty[word].fetch_and(!mask, Ordering::AcqRel));
         summary.fetch_and(!(1 << (word % 64)), Ordering::AcqRel);
-        let before = self.dirty[word].fetch_and(!mask, Ordering::AcqRel);
+        let before = late.unwrap_or_else(|| self.dirty[word].fetch_and(!mask, Ordering::AcqRel));
         if before & !mask != 0 {
             summary.fetch_or(1 << (word % 64), Ordering::AcqRel);
         }
@@ -245,7 +273,8 @@ impl ZoneMarks {
     /// New ones enter the other phase, so the wait ends. A handler that read the phase before a change and counts itself in
     /// after it may be in either, so both are waited for.
     fn wait_for_handlers(&self) {
-        for _ in 0..2 {
+        let phases = if Mistake::HarvestWaitsForOnePhase.is_made() { 1 } else { 2 };
+        for _ in 0..phases {
             let phase = (self.phase.fetch_add(1, Ordering::SeqCst) & 1) as usize;
             while self.active[phase].load(Ordering::SeqCst) != 0 {
                 thread::yield_now();
@@ -255,8 +284,10 @@ impl ZoneMarks {
 
     /// Waits for earlier harvests of the zone, and for the handlers that are under way.
     pub fn start_harvest(&self) -> Harvest<'_> {
-        let runs = self.runs.lock().unwrap_or_else(|poison| poison.into_inner());
-        self.wait_for_handlers();
+        let runs = lock(&self.runs);
+        if !Mistake::HarvestWaitsForNobody.is_made() {
+            self.wait_for_handlers();
+        }
         Harvest { zone: self, runs }
     }
 }
@@ -338,55 +369,8 @@ fn push_runs(runs: &mut Vec<Range<u64>>, first_page: u64, mut bits: u64) {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+#[cfg(all(test, any(loom, shuttle)))]
+mod models;
 
-    #[test]
-    fn masks_and_runs_agree_with_pages() {
-        for (start, end) in [(0, 1), (0, 64), (63, 64), (5, 200), (64, 128), (127, 129)] {
-            let (mut runs, mut pages) = (Vec::new(), 0);
-            for (word, mask) in words(&(start..end)) {
-                pages += mask.count_ones();
-                push_runs(&mut runs, word as u64 * 64, mask);
-            }
-            assert_eq!(runs.as_slice(), std::slice::from_ref(&(start..end)));
-            assert_eq!(u64::from(pages), end - start);
-        }
-        let mut runs = Vec::new();
-        push_runs(&mut runs, 64, 0b1011 | 1 << 63);
-        push_runs(&mut runs, 128, 1);
-        assert_eq!(runs, [64..66, 67..68, 127..129]);
-    }
-
-    #[test]
-    fn a_harvest_waits_for_the_handlers_before_it_and_for_no_later_one() {
-        let zone = ZoneMarks::new(0x50).unwrap();
-        let (before, started) = (zone.enter_handler(), AtomicU32::new(0));
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut harvest = zone.start_harvest();
-                started.store(1, Ordering::SeqCst);
-                assert_eq!(harvest.take(&(0..PAGES)), PAGES);
-                assert_eq!(harvest.runs(), std::slice::from_ref(&(900..901)));
-            });
-            thread::sleep(std::time::Duration::from_millis(30));
-            assert_eq!(started.load(Ordering::SeqCst), 0, "the harvest overtook a handler");
-            assert_eq!(zone.mark(&(900..901)), 1);
-            zone.leave_handler(before);
-        });
-        // The other order: whoever enters in the middle of the wait is in the phase that is waited for next, or later.
-        let stop = AtomicU32::new(0);
-        thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    while stop.load(Ordering::Relaxed) == 0 {
-                        zone.leave_handler(zone.enter_handler());
-                    }
-                });
-            }
-            (0..1000).for_each(|_| drop(zone.start_harvest()));
-            stop.store(1, Ordering::Relaxed);
-        });
-    }
-}
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;

@@ -32,7 +32,7 @@ use super::{
     marks::{self, ZoneMarks},
 };
 use crate::{
-    base::{Error, ErrorKind, Result},
+    base::{Error, ErrorKind, Mistake, Result},
     sys::{fork, limits::max_map_count, pages::protect, signal},
 };
 use std::{
@@ -75,16 +75,21 @@ impl SignalTracker {
 
 /// Serves a fault at a tracked page. Runs in the signal handler.
 fn on_fault(addr: u64) -> bool {
-    let Some(zone) = marks::find(addr) else { return false };
+    // SAFETY: the pages are tracked, so by the contract of `track` they lie in a mapped lane.
+    marks::find(addr).is_some_and(|zone| serve(zone, addr, |pages| unsafe { protect(pages, true) }))
+}
+
+/// Serves a fault in `zone`, where `open` makes pages writable.
+fn serve(zone: &ZoneMarks, addr: u64, open: impl Fn(Range<u64>) -> Result<(), i32>) -> bool {
     let active = zone.enter_handler();
     let page = zone.page_of(addr);
-    let served = if zone.is_tracked(page) { open_and_mark(zone, page) } else { zone.first_fault_of(addr) };
+    let served = if zone.is_tracked(page) { open_and_mark(zone, page, open) } else { zone.first_fault_of(addr) };
     zone.leave_handler(active);
     served
 }
 
 /// Opens `page`, or what the kernel allows around it; then marks what it may have opened.
-fn open_and_mark(zone: &ZoneMarks, page: u64) -> bool {
+fn open_and_mark(zone: &ZoneMarks, page: u64, open: impl Fn(Range<u64>) -> Result<(), i32>) -> bool {
     let splits = SPLITS.fetch_add(1, Ordering::Relaxed);
     let splits_max = SPLITS_MAX.load(Ordering::Relaxed);
     let narrowest = usize::from(splits > splits_max) + usize::from(splits > splits_max + splits_max / 4);
@@ -97,8 +102,11 @@ fn open_and_mark(zone: &ZoneMarks, page: u64) -> bool {
                 zone.tracked_around(page, first..(first + width).min(zone.pages()))
             }
         };
-        // SAFETY: the pages are tracked, so by the contract of `track` they lie in a mapped lane.
-        let opened = unsafe { protect(zone.addresses(&pages), true) };
+        if Mistake::MarksBeforeOpening.is_made() {
+            zone.mark(&pages);
+            return open(zone.addresses(&pages)).is_ok();
+        }
+        let opened = open(zone.addresses(&pages));
         if zone.mark(&pages) == 0 {
             // Another thread's fault at the same page was faster, and has been counted.
             harvested(1);
@@ -157,25 +165,38 @@ impl WriteTracker for SignalTracker {
     }
 
     fn harvest(&self, range: Range<u64>, sink: &mut dyn FnMut(Range<u64>)) -> Result<()> {
-        let zone = self.zone_of(&range)?;
-        let mut harvest = zone.start_harvest();
-        let mut left = zone.pages_of(&range);
-        while !left.is_empty() {
-            left.start = harvest.take(&left);
-            let runs = harvest.runs();
-            let (Some(first), Some(last)) = (runs.first(), runs.last()) else { break };
-            let span = zone.addresses(&(first.start..last.end));
-            // SAFETY: the span lies in `range`, which is tracked, so it lies in mapped lanes.
-            if let Err(errno) = unsafe { protect(span.clone(), false) } {
-                runs.iter().for_each(|run| _ = zone.mark(run));
-                let what = format!("mprotect {:#x}..{:#x} read-only", span.start, span.end);
-                return Err(Error::os(what, std::io::Error::from_raw_os_error(errno)));
-            }
-            harvested(runs.iter().map(|run| run.end - run.start).sum());
-            runs.iter().for_each(|run| sink(zone.addresses(run)));
-        }
-        Ok(())
+        // SAFETY: the span lies in `range`, which is tracked, so it lies in mapped lanes.
+        harvest(self.zone_of(&range)?, range, |span| unsafe { protect(span, false) }, sink)
     }
+}
+
+/// Harvests `range` of `zone`, where `arm` makes pages read-only.
+fn harvest(
+    zone: &ZoneMarks,
+    range: Range<u64>,
+    arm: impl Fn(Range<u64>) -> Result<(), i32>,
+    sink: &mut dyn FnMut(Range<u64>),
+) -> Result<()> {
+    let mut harvest = zone.start_harvest();
+    let mut left = zone.pages_of(&range);
+    if Mistake::ArmsBeforeTaking.is_made() {
+        let _ = arm(range);
+    }
+    while !left.is_empty() {
+        left.start = harvest.take(&left);
+        let runs = harvest.runs();
+        let (Some(first), Some(last)) = (runs.first(), runs.last()) else { break };
+        let span = zone.addresses(&(first.start..last.end));
+        let armed = if Mistake::ArmsBeforeTaking.is_made() { Ok(()) } else { arm(span.clone()) };
+        if let Err(errno) = armed {
+            runs.iter().for_each(|run| _ = zone.mark(run));
+            let what = format!("mprotect {:#x}..{:#x} read-only", span.start, span.end);
+            return Err(Error::os(what, std::io::Error::from_raw_os_error(errno)));
+        }
+        harvested(runs.iter().map(|run| run.end - run.start).sum());
+        runs.iter().for_each(|run| sink(zone.addresses(run)));
+    }
+    Ok(())
 }
 
 impl Drop for SignalTracker {
@@ -194,3 +215,6 @@ impl Drop for SignalTracker {
         }
     }
 }
+
+#[cfg(all(test, any(loom, shuttle)))]
+mod models;

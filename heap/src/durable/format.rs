@@ -1,6 +1,6 @@
 //! The one source of the on-disk format: magics, version, sizes, and the fixed-size headers.
 //!
-//! Everything is little-endian. Each header is declared once, with [`layout!`], which generates its encoder and decoder
+//! Everything is little-endian. Each header is declared once, with `layout!`, which generates its encoder and decoder
 //! and asserts at compile time that the stated offsets are gapless and add up to the stated size. Variable-size
 //! contents (a record's payload, a catalog's body) are in `record.rs` and `meta.rs`.
 //!

@@ -1,7 +1,7 @@
 //! A process whose system calls are counted, and one of them interfered with: by ptrace, on x86-64.
 //!
 //! Calls of all threads are counted together, between two marks that the process makes ([`mark`]), so that a position means one single call. A seccomp filter
-//! ([`filter`]) stops the process at those that can fail; all others run at full speed. Each call that stops is shown to a function, which says what
+//! (`filter`) stops the process at those that can fail; all others run at full speed. Each call that stops is shown to a function, which says what
 //! becomes of it ([`Action`]).
 //!
 //! Must not: know which errors a call can have, or what the process does.

@@ -1,6 +1,6 @@
 //! A heap whose contents follow from one number, and a process that works on it while somebody interferes with its system calls.
 //!
-//! The root, the desk, says how many steps were done; each step is one section, and what it does follows from its number ([`Change`]). So any state that a heap is
+//! The root, the desk, says how many steps were done; each step is one section, and what it does follows from its number (`Change`). So any state that a heap is
 //! found in can be compared with what it must be. What happens is printed, one line each:
 //!
 //! - `trying STEP` before each cut, then `durable STEP`, or `failed STEP KIND TEXT` followed by `readable`; `poisoned TEXT` if the heap had to be opened again;

@@ -1,6 +1,6 @@
 //! Whole heaps on a simulated disk: allocator, tracker, cut, writer, store and recovery together.
 //!
-//! A [`HeapHistory`] is what a program did to a heap, with a fault or without, and what it was promised; [`explore_heaps`] opens what crashes leave of it. A heap is opened where it
+//! A `HeapHistory` is what a program did to a heap, with a fault or without, and what it was promised; [`explore_heaps`] opens what crashes leave of it. A heap is opened where it
 //! was created: the caller sees to it that nobody else in the process has one open ([`alone`](crate::process::alone)).
 
 use super::{Caught, Tally};

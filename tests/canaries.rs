@@ -112,6 +112,7 @@ fn every_canary_is_caught() {
         let tally = suite.run().unwrap_or_else(|caught| panic!("without a canary, {suite:?}: {}", caught.what));
         say(&format!("canaries: without one, {suite:?}: nothing in {} crash states", tally.states));
     }
+    assert!(Canary::ALL.iter().all(|canary| EXPECTED.iter().any(|(expected, _)| expected == canary)));
     for (canary, suite) in EXPECTED {
         if only.as_ref().is_some_and(|only| *only != canary.to_string()) {
             continue;

@@ -32,12 +32,12 @@ fn run<T: std::fmt::Display>(what: &str, seeds: Range<u64>, suite: impl Fn(Range
 
 #[test]
 fn histories_cut_at_every_operation() {
-    run("folds in between", 0..8, |seeds| explore(PLAN, EXHAUSTIVE, seeds));
+    run("folds in between", 0..6, |seeds| explore(PLAN, EXHAUSTIVE, seeds));
 }
 
 #[test]
 fn folds_among_appends() {
-    run("folds among appends", 1000..1008, |seeds| explore(Plan { late_folds: true, ..PLAN }, EXHAUSTIVE, seeds));
+    run("folds among appends", 1000..1006, |seeds| explore(Plan { late_folds: true, ..PLAN }, EXHAUSTIVE, seeds));
 }
 
 #[test]

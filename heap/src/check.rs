@@ -1,6 +1,7 @@
-//! [`check`]: is a heap on disk whole? Reads everything, maps nothing, changes nothing.
+//! [`check`]: is a heap on disk whole? Reads everything, maps nothing, changes nothing of it.
 
-use crate::arena::{locate, page_address, slot_address};
+use crate::alloc::known_class;
+use crate::arena::{check_number, locate, page_address, slot_address};
 use crate::base::{Error, ErrorKind, FrameIndex, PAGE, PAGE_SHIFT, Result, ZONE_SHIFT, ZoneKind};
 use crate::durable::{Addressing, Catalog, LogStore, Place, Recovered, RootEntry, default_place};
 use std::path::Path;
@@ -24,7 +25,8 @@ pub struct CheckReport {
 }
 
 /// Reads the heap at `path` as [`Heap::open`](crate::Heap::open) would, and checks every checksum on the way: superblock, catalog, log, image, and that roots lead to objects. No
-/// memory is mapped, so it works also where the heap's addresses are taken. Files are left as they are. Blocks on the disk, for as long as the heap is large.
+/// memory is mapped, so it works also where the heap's addresses are taken. Files are left as they are; the file `lock` is made if it is missing, and the files must be writable, as for opening. Blocks on the disk, for as
+/// long as the heap is large.
 ///
 /// # Errors
 /// `NotFound`, `NotAHeap`, `UnsupportedVersion`, `Corrupt` (with file, offset and cause), `Locked` (someone has it open), `PermissionDenied`, `Io`.
@@ -40,7 +42,7 @@ pub(crate) fn check_in(place: &dyn Place, path: &Path) -> Result<CheckReport> {
         bytes_checked += bytes.len() as u64;
         Ok(())
     })?;
-    check_roots(&recovered.catalog, recovered.addressing).map_err(|e| e.context(path.display()))?;
+    check_catalog(&recovered.catalog, recovered.addressing).map_err(|e| e.context(path.display()))?;
     let Recovered { epoch, catalog, replayed_records, dropped_tail_bytes, .. } = recovered;
     Ok(CheckReport {
         epoch: epoch.0,
@@ -52,11 +54,22 @@ pub(crate) fn check_in(place: &dyn Place, path: &Path) -> Result<CheckReport> {
     })
 }
 
-/// Refuses roots that do not lead to an object large enough for their type.
+/// What the durable layer knows nothing of: whether this build can map these zones, and whether roots lead to objects.
 ///
 /// # Errors
-/// `Corrupt`, with name and address.
-pub(crate) fn check_roots(catalog: &Catalog, how: Addressing) -> Result<()> {
+/// `UnsupportedVersion`, `Corrupt`.
+pub(crate) fn check_catalog(catalog: &Catalog, how: Addressing) -> Result<()> {
+    for zone in &catalog.zones {
+        check_number(zone.number)?;
+        if let ZoneKind::Slots(layout) = zone.kind {
+            known_class(zone.number, layout)?;
+        }
+    }
+    check_roots(catalog, how)
+}
+
+/// Refuses roots that do not lead to an object large enough for their type.
+fn check_roots(catalog: &Catalog, how: Addressing) -> Result<()> {
     for RootEntry { name, size, align, addr, .. } in &catalog.roots {
         let aligned = align.is_power_of_two() && addr.is_multiple_of(*align);
         if !aligned || object_bytes(catalog, how, *addr).is_none_or(|bytes| bytes < *size) {

@@ -3,7 +3,7 @@
 use crate::alloc::Allocator;
 use crate::base::sync::{Mutex, lock};
 use crate::base::{Canary, Epoch, Error, ErrorKind, Result, canary};
-use crate::check::check_roots;
+use crate::check::check_catalog;
 use crate::checkpoint::{CutState, Idle, Job, Pending, RootTable, Threads, Ticket, Writer};
 use crate::durable::{Catalog, LogStore, Place, Recovered, StoreMeter, StoreOptions, StoreStats};
 use crate::ladder::{Mapping, PolicyKind};
@@ -69,12 +69,14 @@ impl Engine {
         mut store: LogStore,
         recovered: Recovered,
     ) -> Result<Self> {
+        // What can be refused is refused before `load`, which is the first to write.
+        check_catalog(&recovered.catalog, recovered.addressing)?;
         let allocator = Allocator::new(recovered.heap_id, recovered.addressing, track::open(kind)?, ladder)?;
+        let writer = Idle::start()?;
         allocator.recover(&recovered.catalog, |mappings| {
             store.load(&mut |zone, byte, bytes| mappings[zone.index()].write(byte, bytes))
         })?;
-        check_roots(&recovered.catalog, recovered.addressing)?;
-        Ok(Self::assemble(path, allocator, Idle::start()?, store, recovered))
+        Ok(Self::assemble(path, allocator, writer, store, recovered))
     }
 
     fn assemble(path: &Path, allocator: Allocator, writer: Idle, store: LogStore, recovered: Recovered) -> Self {

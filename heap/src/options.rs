@@ -97,7 +97,7 @@ impl HeapOptions {
     ///
     /// # Errors
     /// `NotFound`, `NotAHeap`, `UnsupportedVersion`, `Corrupt`, `Locked` (someone has it open), `AddressInUse` (something is mapped where its objects must lie),
-    /// `InvalidArgument` (the tracker asked for cannot serve it), `PermissionDenied`, `Io`. The files are left as they were.
+    /// `InvalidArgument` (the tracker asked for cannot serve it), `PermissionDenied`, `Io`. The files hold what they held.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Heap> {
         self.open_in(default_place(), path.as_ref())
     }

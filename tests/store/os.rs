@@ -4,8 +4,11 @@ use std::os::unix::fs::PermissionsExt;
 
 use strewn::testing::*;
 use strewn::{Error, ErrorKind};
+use strewn_tests::files::Snapshot;
+use strewn_tests::process::alone;
 use strewn_tests::sim::Coins;
 use strewn_tests::store_model::{Model, OPTIONS, load};
+use strewn_tests::trackers::{any_tracker, options};
 
 #[test]
 fn a_heap_lives_in_a_directory_of_its_owner() {
@@ -68,6 +71,26 @@ fn what_is_withdrawn_can_be_created_again() {
     assert!(text.contains("e.heap") && text.contains("stays") && text.ends_with("why"), "{text}");
     assert!(path.exists());
     drop(LogStore::open(default_place(), &path).unwrap());
+}
+
+#[test]
+fn a_heap_with_a_root_to_nowhere_is_left_as_it_was() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("r.heap");
+    let mut store = LogStore::create(default_place(), &path, &OPTIONS).unwrap();
+    let mut builder = RecordBuilder::new(Vec::new());
+    let root = RootEntry { name: "lost".into(), type_name: "T".into(), size: 8, align: 8, addr: 0x1234_5678 };
+    builder.roots(&[root]);
+    store.append(Epoch(1), &mut builder.finish()).unwrap();
+    drop(store);
+    let before = Snapshot::take(&path);
+    let options = options(any_tracker(), 1 << 20);
+    for error in [options.open(&path).map(drop).unwrap_err(), strewn::check(&path).map(drop).unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.to_string().contains("root `lost`") && error.to_string().contains("0x12345678"), "{error}");
+    }
+    assert!(Snapshot::take(&path) == before);
 }
 
 #[test]

@@ -32,7 +32,9 @@ pub use slots::{SlotSetup, SlotZone};
 
 use crate::arena::{claim_zone, locate, map_exactly, slot_address};
 use crate::base::sync::{AtomicU8, Mutex, Ordering, lock};
-use crate::base::{END_ZONE, Error, ErrorKind, PAGE, Result, ZONE_PAGES, ZONE_SHIFT, ZoneIndex, ZoneKind, ZoneNumber};
+use crate::base::{
+    END_ZONE, Error, ErrorKind, PAGE, Result, SlotLayout, ZONE_PAGES, ZONE_SHIFT, ZoneIndex, ZoneKind, ZoneNumber,
+};
 use crate::durable::{Addressing, Catalog};
 use crate::ladder::{LadderStats, Mapping, PolicyKind};
 use crate::sys::{WorkingMemory, ZoneMapping};
@@ -121,8 +123,7 @@ impl Allocator {
             let mapping = map_exactly(&self.memory, zone.number, index, zone.kind, self.how)?;
             recovered.push(match zone.kind {
                 ZoneKind::Slots(layout) => {
-                    let class =
-                        Class::with_layout(layout).ok_or_else(|| unknown_class(zone.number, layout.slot_bytes()))?;
+                    let class = known_class(zone.number, layout)?;
                     RecoveredZone::Slots(class, Box::new(SlotZone::recover(index, mapping, self.setup(class), zone)))
                 }
                 ZoneKind::Runs => RecoveredZone::Runs(mapping),
@@ -420,7 +421,14 @@ impl Allocator {
     }
 }
 
-fn unknown_class(number: ZoneNumber, slot_bytes: usize) -> Error {
-    let what = format!("zone {number} holds slots of {slot_bytes} bytes, a size class that this build does not have");
-    Error::new(ErrorKind::UnsupportedVersion, what)
+/// The class of a recovered zone.
+///
+/// # Errors
+/// `UnsupportedVersion` if this build has none for its slots.
+pub fn known_class(number: ZoneNumber, layout: SlotLayout) -> Result<Class> {
+    Class::with_layout(layout).ok_or_else(|| {
+        let bytes = layout.slot_bytes();
+        let what = format!("zone {number} holds slots of {bytes} bytes, a size class that this build does not have");
+        Error::new(ErrorKind::UnsupportedVersion, what)
+    })
 }

@@ -13,4 +13,4 @@ mod layout;
 mod place;
 
 pub use layout::{Spot, dense_address, lane_range, locate, page_address, slot_address};
-pub use place::{claim_zone, map_exactly};
+pub use place::{check_number, claim_zone, map_exactly};

@@ -29,6 +29,15 @@ pub fn claim_zone(
     ))
 }
 
+/// Refuses a zone that lies where this build maps none.
+pub fn check_number(number: ZoneNumber) -> Result<()> {
+    if (FIRST_ZONE..END_ZONE).contains(&number.0) {
+        return Ok(());
+    }
+    let what = format!("zone {number} is not among the zones {FIRST_ZONE} to {} that this build can map", END_ZONE - 1);
+    Err(Error::new(ErrorKind::UnsupportedVersion, what))
+}
+
 /// Maps zone `number`, or says what is in the way.
 pub fn map_exactly(
     memory: &WorkingMemory,
@@ -37,11 +46,7 @@ pub fn map_exactly(
     kind: ZoneKind,
     how: Addressing,
 ) -> Result<ZoneMapping> {
-    if !(FIRST_ZONE..END_ZONE).contains(&number.0) {
-        let what =
-            format!("zone {number} is not among the zones {FIRST_ZONE} to {} that this build can map", END_ZONE - 1);
-        return Err(Error::new(ErrorKind::UnsupportedVersion, what));
-    }
+    check_number(number)?;
     let lanes = match (kind, how) {
         (ZoneKind::Slots(layout), Addressing::Lanes) => layout.slots(),
         _ => 0,

@@ -37,6 +37,27 @@ pub enum Canary {
     ComparedWithOldImage,
 }
 
+#[cfg(feature = "testing")]
+impl Canary {
+    /// All of them: their numbers have no gaps.
+    pub const ALL: [Self; Self::ComparedWithOldImage as usize] = [
+        Self::FlipWithoutSync,
+        Self::FlipBeforeData,
+        Self::FoldBeforeCommit,
+        Self::ChecksumWithoutLength,
+        Self::AcknowledgedBeforeSync,
+        Self::FileNotSynced,
+        Self::CreationNotSynced,
+        Self::FailedSyncForgotten,
+        Self::EndNotRewritten,
+        Self::WalkEndDropped,
+        Self::CopiedAfterReopening,
+        Self::AllocationBitLost,
+        Self::OwedForgotten,
+        Self::ComparedWithOldImage,
+    ];
+}
+
 crate::base::names::named!(
     Canary,
     "canary",

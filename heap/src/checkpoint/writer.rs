@@ -100,7 +100,7 @@ impl<J: Journal> Idle<J> {
 
     /// Hands over the store, which the thread owns until [`Writer::close`].
     pub fn serve(self, store: J) -> Writer<J> {
-        // The thread waits for it, and ends later, or never.
+        // The thread waits: it cannot have ended while this holds the sender.
         let _ = self.hand_over.send(store);
         Writer { shared: self.shared, thread: Some(self.thread) }
     }

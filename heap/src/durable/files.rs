@@ -24,6 +24,7 @@ struct LockedDir {
 /// A directory that is being built.
 struct Building {
     new: NewDir,
+    dir: Dir,
     lock: DirLock,
 }
 
@@ -37,8 +38,10 @@ impl Place for Files {
         let fixed = [names::SUPERBLOCK, names::ACKED, names::LOCK];
         let known = [&fixed[..], &names::LOGS, &names::METAS].concat();
         let new = NewDir::start(&absolute(path)?, &known, names::LOCK)?;
-        let lock = DirLock::acquire(new.dir().path(), names::LOCK)?;
-        Ok(Box::new(Building { new, lock }))
+        let lock = DirLock::acquire(new.path(), names::LOCK)?;
+        // Once it is ours: until then another creator may clear it away, and make one of the same name.
+        let dir = Dir::open(new.path())?;
+        Ok(Box::new(Building { new, dir, lock }))
     }
 
     fn open(&self, path: &Path) -> Result<Arc<dyn Storage>> {
@@ -66,44 +69,32 @@ impl Place for Files {
 
 impl NewStorage for Building {
     fn rename(self: Box<Self>) -> Result<Arc<dyn Storage>> {
-        let Building { new, lock } = *self;
-        Ok(Arc::new(LockedDir { dir: new.rename()?, _lock: lock }))
+        let Building { new, dir, lock } = *self;
+        Ok(Arc::new(LockedDir { dir: new.rename(dir)?, _lock: lock }))
     }
 }
 
-impl LockedDir {
-    fn dir(&self) -> &Dir {
-        &self.dir
-    }
-}
-
-impl Building {
-    fn dir(&self) -> &Dir {
-        self.new.dir()
-    }
-}
-
-/// Implements [`Storage`] for something that has a `dir()`.
+/// Implements [`Storage`] for something that has a `dir`.
 macro_rules! storage_in_its_dir {
     ($name:ident) => {
         impl Storage for $name {
             fn path(&self) -> &Path {
-                self.dir().path()
+                self.dir.path()
             }
             fn open_file(&self, name: &str) -> Result<Option<Arc<dyn StorageFile>>> {
-                Ok(File::open(&self.dir().path().join(name))?.map(|file| Arc::new(file) as Arc<dyn StorageFile>))
+                Ok(File::open(&self.dir.path().join(name))?.map(|file| Arc::new(file) as Arc<dyn StorageFile>))
             }
             fn create_file(&self, name: &str) -> Result<Arc<dyn StorageFile>> {
-                Ok(Arc::new(File::create(&self.dir().path().join(name))?))
+                Ok(Arc::new(File::create(&self.dir.path().join(name))?))
             }
             fn sync_dir(&self) -> Result<()> {
-                self.dir().sync()
+                self.dir.sync()
             }
             fn sync_parent(&self) -> Result<()> {
-                self.dir().sync_parent()
+                self.dir.sync_parent()
             }
             fn withdraw(&self, error: Error) -> Error {
-                fs::withdraw(self.dir().path(), error)
+                fs::withdraw(self.dir.path(), error)
             }
         }
     };

@@ -38,6 +38,10 @@ pub fn fold(
     let segment = read_sealed(storage, superblock, sealed)?;
     let base = meta::read(storage, superblock)?.catalog;
     let generation = superblock.generation + 1;
+    if generation >= COUNT_END {
+        let why = format!("the heap was folded {} times, and cannot be folded again", superblock.generation);
+        return Err(Error::corrupt(storage.path(), 0, why).into());
+    }
     let next_file = must_open(storage, names::METAS[(generation % 2) as usize])?;
     // There is one if an earlier attempt got as far as pass two; the frames that it wrote are checked against it.
     let earlier = meta::read_any(&*next_file, &superblock.heap_id).ok().filter(|meta| meta.generation == generation);

@@ -7,8 +7,8 @@
 //! 2. `sync` makes everything written to that file before, and its length, durable. It orders nothing between files.
 //! 3. After a failed `sync` nothing is known about what was not synced before.
 //! 4. A file that was created is durably in its directory once `sync_dir` returned.
-//!
 //! 5. A directory that was renamed has its new name durably once its parent was synced; until then it has one of the two.
+//! 6. What was durable can be read: a disk that cannot read a sector that it was writing when the power failed leaves a heap that does not open.
 //!
 //! On Linux this is [`files`](super::files); under Miri and the twin it is [`mem`](super::mem); the crash suites bring their own, which loses power.
 

@@ -10,7 +10,8 @@
 //!    the record that exceeds it, in each segment; and which records share a segment, and with it every byte on disk, is a function of
 //!    the records alone, not of how fast the fold was.
 //! 3. A fold that failed is tried again by the append that has to wait for it, and by `close`. Its error is theirs.
-//! 4. After a failed sync, wherever, nothing is written any more: every call returns `Poisoned`.
+//! 4. After a failed sync, wherever, nothing is accepted any more: every call returns `Poisoned`. An append that was on its way when a fold's sync failed still ends as its own
+//!    sync says.
 //! 5. Nothing is written before `load` has checked everything. Then, in this order: the heap's name (its creator may have been killed before that was
 //!    durable), the superblock (newest copy first), and the end of the log; see [`Log::rewrite_end`].
 //!
@@ -23,7 +24,7 @@ use super::create::{build, check_options};
 use super::failure::Failure;
 use super::folded::Folded;
 use super::folder::{Folder, Room, Shared};
-use super::format::names;
+use super::format::{COUNT_END, names};
 use super::image::Sink;
 use super::log::Log;
 use super::record::Record;
@@ -204,6 +205,9 @@ impl LogStore {
         if epoch <= last {
             return Err(self.misuse(&format!("holds epoch {last}; epoch {epoch} cannot follow")));
         }
+        if epoch.0 >= COUNT_END {
+            return Err(self.misuse(&format!("has no epoch {epoch}: it ends before epoch {COUNT_END}")));
+        }
         debug_assert!(record.items().all(|item| item.is_ok()), "the builder makes sound records");
         self.folder.check_poison()?;
         self.make_room()?;
@@ -253,6 +257,9 @@ impl LogStore {
 
     /// Seals the active segment and goes on in the other one, which is free.
     fn rotate(&mut self) -> Result<()> {
+        if self.log.chain().generation + 1 >= COUNT_END {
+            return Err(self.misuse(&format!("has had {} log segments, and can have no more", COUNT_END - 1)));
+        }
         let sealed = self.log.start_segment(&self.shared.counters);
         self.shared.folding.seal(sealed.map_err(|failure| self.shared.folding.note(failure))?);
         self.folded.rotate();

@@ -3,7 +3,7 @@
 //! 1. Every call either does all that was asked or returns an error that names call, path, offset and length;
 //!    interrupted and short calls are continued here.
 //! 2. Files are opened close-on-exec, and created readable and writable by their owner alone.
-//! 3. A directory built with [`NewDir`] appears under its final name whole and durable, or not at all.
+//! 3. A directory built with [`NewDir`] appears under its final name whole, or not at all; durably, once [`Dir::sync_parent`] returned.
 //!
 //! Must not: know what the bytes mean, or lock (that is `lock.rs`).
 
@@ -172,18 +172,25 @@ pub fn is_dir(path: &Path) -> Result<bool> {
     }
 }
 
-/// A directory, by its path, and open, so that making its entries durable needs no descriptor when there may be none left.
+/// A directory, by its path, and open, so that making its entries or its name durable needs no descriptor when there may be none left.
 #[derive(Debug)]
 pub struct Dir {
     path: PathBuf,
     file: fs::File,
+    /// The directory that it is in, unless that may not be read.
+    parent: Option<fs::File>,
 }
 
 impl Dir {
     /// The directory at `path`.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = fs::File::open(path).map_err(|e| Error::os(format!("open {}", path.display()), e))?;
-        Ok(Self { path: path.to_owned(), file })
+        let open = |path: &Path| fs::File::open(path).map_err(|e| Error::os(format!("open {}", path.display()), e));
+        // Not by the name: that may be a symbolic link, which lies elsewhere.
+        let parent = match open(&path.join("..")) {
+            Err(e) if e.kind() == ErrorKind::PermissionDenied => None,
+            parent => Some(parent?),
+        };
+        Ok(Self { path: path.to_owned(), file: open(path)?, parent })
     }
 
     /// Where it is.
@@ -198,10 +205,8 @@ impl Dir {
 
     /// Makes its own name durable: syncs the directory that it is in, or, where that may not be read, the whole file system.
     pub fn sync_parent(&self) -> Result<()> {
-        match Dir::open(parent(&self.path)).and_then(|parent| parent.sync()) {
-            Err(e) if e.kind() == ErrorKind::PermissionDenied => self.sync_file_system(),
-            synced => synced,
-        }
+        let Some(parent) = &self.parent else { return self.sync_file_system() };
+        parent.sync_all().map_err(|e| Error::os(format!("fsync the directory of {}", self.path.display()), e))
     }
 
     fn sync_file_system(&self) -> Result<()> {
@@ -217,7 +222,7 @@ impl Dir {
 /// attempt to remove.
 #[derive(Debug)]
 pub struct NewDir {
-    dir: Dir,
+    path: PathBuf,
     target: PathBuf,
 }
 
@@ -240,18 +245,18 @@ impl NewDir {
         }
         let made = fs::DirBuilder::new().mode(DIR_MODE).create(&path);
         made.map_err(|e| Error::os(format!("mkdir {}", path.display()), e))?;
-        Ok(Self { dir: Dir::open(&path)?, target: target.to_owned() })
+        Ok(Self { path, target: target.to_owned() })
     }
 
     /// Where to build.
-    pub fn dir(&self) -> &Dir {
-        &self.dir
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
-    /// Gives the directory its final name. Its files, and itself, must have been synced; [`Dir::sync_parent`] is to follow.
-    pub fn rename(self) -> Result<Dir> {
-        rename_to_free_name(&self.dir.path, &self.target)?;
-        Ok(Dir { path: self.target, file: self.dir.file })
+    /// Gives the directory, open as `dir`, its final name. Its files, and itself, must have been synced; [`Dir::sync_parent`] is to follow.
+    pub fn rename(self, dir: Dir) -> Result<Dir> {
+        rename_to_free_name(&self.path, &self.target)?;
+        Ok(Dir { path: self.target, ..dir })
     }
 }
 

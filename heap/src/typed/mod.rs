@@ -7,6 +7,8 @@ mod pbox;
 mod persist;
 mod pvec;
 mod root;
+#[cfg(test)]
+mod tests;
 
 pub use pbox::PBox;
 pub use persist::Persist;

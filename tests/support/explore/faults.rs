@@ -49,16 +49,14 @@ pub fn explore_faults(plan: Plan, seeds: Range<u64>) -> Result<FaultTally, Box<C
 
 fn one_fault(plan: Plan, seed: u64, tally: &mut FaultTally) -> Result<(), String> {
     let history = record(plan, seed)?;
-    if !history.fault_was_hit {
-        return Err("it was not reached".to_owned());
-    }
+    let first = history.fault_hit_at.ok_or("it was not reached")?;
     tally.faults += 1;
     tally.after.histories += 1;
     let (op, errno) = plan.fault.expect("given by the caller");
     let coins = &mut Coins::new(seed ^ op << 16 ^ errno as u64);
     let ops = history.ops.len();
     for _ in 0..STATES {
-        let cut = coins.below(ops as u64 + 1) as usize;
+        let cut = first + coins.below((ops - first) as u64 + 1) as usize;
         let mut volume = Volume::default();
         history.ops[..cut].iter().for_each(|op| volume.apply(op));
         let after = if coins.one_in(3) { volume } else { volume.after_power_cut(&mut random_fate(coins)) };

@@ -50,8 +50,8 @@ pub struct History {
     /// From where on there must be a heap.
     pub created: Option<usize>,
     attempts: Vec<Attempt>,
-    /// Whether the fault that was planned happened.
-    pub fault_was_hit: bool,
+    /// Where the fault that was planned happened, if it did.
+    pub fault_hit_at: Option<usize>,
     /// Operations that could have failed.
     pub fallible: u64,
     /// Operations of creating, opening and closing the heap, during which nothing else goes on.
@@ -70,7 +70,7 @@ pub struct Allowed {
 impl History {
     /// A history of one process that went well.
     pub fn new(ops: Vec<Op>, attempts: Vec<Attempt>) -> Self {
-        Self { ops, options: OPTIONS, created: Some(0), attempts, fault_was_hit: false, fallible: 0, quiet: Vec::new() }
+        Self { ops, options: OPTIONS, created: Some(0), attempts, fault_hit_at: None, fallible: 0, quiet: Vec::new() }
     }
 
     /// The attempts, in their order.
@@ -121,12 +121,17 @@ pub fn record(plan: Plan, seed: u64) -> Result<History, String> {
     recorder.run(plan)?;
     let ops = recorder.disk.journal();
     let Recorder { disk, options, created, attempts, quiet, .. } = recorder;
-    let ((fallible, _), fault_was_hit) = (disk.counts(), disk.fault_was_hit());
-    let mut history = History { ops, options, created, attempts, fault_was_hit, fallible, quiet };
+    let ((fallible, _), fault_hit_at) = (disk.counts(), disk.fault_hit_at());
+    let mut history = History { ops, options, created, attempts, fault_hit_at, fallible, quiet };
     if plan.late_folds {
         super::late::delay_folds(&mut history, &mut Coins::new(seed));
     }
     Ok(history)
+}
+
+/// Whether nothing may be accepted after this error.
+fn is_of_a_sync(error: &strewn::Error) -> bool {
+    error.to_string().contains("sync") || error.kind() == ErrorKind::Poisoned
 }
 
 struct Recorder {
@@ -161,12 +166,23 @@ impl Recorder {
             if appended.as_ref().is_err_and(|e| e.kind() == ErrorKind::StorageFull) && self.coins.one_in(2) {
                 appended = store.append(Epoch(epoch), &mut record);
             }
-            let failed = appended.is_err();
-            if failed {
-                self.check_poison(&mut store, &appended.unwrap_err(), epoch)?;
-            } else {
-                self.acknowledge(epoch);
-            }
+            let failed = match appended {
+                Ok(_) => {
+                    self.acknowledge(epoch);
+                    false
+                }
+                Err(error) if !is_of_a_sync(&error) && self.coins.one_in(2) => {
+                    // The process goes on, with another record.
+                    let durable =
+                        self.attempts.iter().rfind(|attempt| attempt.acked.is_some() && attempt.given_up.is_none());
+                    model = durable.map_or_else(Model::default, |attempt| Model::clone(&attempt.model));
+                    continue;
+                }
+                Err(error) => {
+                    self.check_poison(&mut store, &error, epoch)?;
+                    true
+                }
+            };
             if failed || plan.reopen_one_in > 0 && self.coins.one_in(plan.reopen_one_in) {
                 store = self.reopen(store, failed)?;
                 let last = self.attempts.iter().rfind(|attempt| attempt.given_up.is_none()).expect("epoch 0 is there");
@@ -201,8 +217,7 @@ impl Recorder {
 
     /// After a sync that failed nothing may be accepted; after anything else it may.
     fn check_poison(&mut self, store: &mut LogStore, error: &strewn::Error, epoch: u64) -> Result<(), String> {
-        let synced = error.to_string().contains("fdatasync") || error.kind() == ErrorKind::Poisoned;
-        if !synced {
+        if !is_of_a_sync(error) {
             return Ok(());
         }
         let mut record = Model::clone(&self.attempts[0].model).change(&mut Coins::new(1));

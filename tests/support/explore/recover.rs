@@ -3,10 +3,11 @@
 use super::Tally;
 use super::history::{Allowed, Attempt, History};
 use crate::sim::volume::random_fate;
-use crate::sim::{Coins, SimDisk, Volume};
+use crate::sim::{Coins, Op, SimDisk, Volume};
 use crate::store_model::{self as store, Model, path};
 use std::sync::Arc;
-use strewn::testing::{Epoch, LogStore};
+use strewn::testing::format::names;
+use strewn::testing::{self, Epoch, LogStore};
 use strewn::{Error, ErrorKind};
 
 /// Once in how many states the heap goes on, and crashes again.
@@ -39,7 +40,16 @@ type Found = (Arc<SimDisk>, LogStore, u64, Arc<Model>);
 /// Opens what is there. `None` if there is no heap, may be none, and one could be created.
 fn look(state: &Volume, history: &History, allowed: &Allowed) -> Result<Option<Found>, String> {
     let disk = SimDisk::of(state.clone());
-    let (store, epoch, model) = match store::open(&disk) {
+    let checked = check_only(state)?;
+    let opened = store::open(&disk);
+    match (&checked, &opened) {
+        (Ok(found), Ok((_, epoch, _))) if *found == epoch.0 => {}
+        // The model's roots lead anywhere, which the store does not look at.
+        (Err(e), Ok(_)) if e.to_string().contains("root `") => {}
+        (Err(a), Err(b)) if a.kind() == b.kind() => {}
+        (checked, _) => return Err(format!("check says {checked:?}, and open {:?}", opened.map(|found| found.1))),
+    }
+    let (store, epoch, model) = match opened {
         Ok(found) => found,
         Err(e) if e.kind() == ErrorKind::NotFound && allowed.nothing => {
             let created = store::create(&disk, &history.options);
@@ -54,6 +64,16 @@ fn look(state: &Volume, history: &History, allowed: &Allowed) -> Result<Option<F
     match allowed.epochs.iter().find(|(number, expected)| *number == epoch.0 && **expected == model) {
         Some((_, model)) => Ok(Some((disk, store, epoch.0, model.clone()))),
         None => Err(format!("the contents are not those of epoch {epoch}")),
+    }
+}
+
+/// What `check` says; it must change nothing.
+fn check_only(state: &Volume) -> Result<Result<u64, Error>, String> {
+    let disk = SimDisk::of(state.clone());
+    let checked = testing::check(&disk.place(), path());
+    match disk.counts().1 {
+        0 => Ok(checked.map(|report| report.epoch)),
+        ops => Err(format!("check did {ops} operations")),
     }
 }
 
@@ -94,8 +114,19 @@ fn cut_short(
     tally.states += 1;
     tally.during_recovery += 1;
     let found = Allowed { nothing: false, epochs: vec![(epoch, model.clone())] };
-    let allowed = if cut == ops.len() { &found } else { allowed };
+    // What it delivers must hold once it is done: from then on the fold that it starts is all that goes on.
+    let done = ops.iter().position(|op| begins_fold(disk, op)).unwrap_or(ops.len());
+    let allowed = if cut >= done { &found } else { allowed };
     look(&after, history, allowed).map(drop).map_err(|what| format!("at operation {cut} of {}: {what}", ops.len()))
+}
+
+/// Whether `op` is of a fold, and of nothing else: it writes a catalog, or makes an image file.
+fn begins_fold(disk: &SimDisk, op: &Op) -> bool {
+    match op {
+        Op::Write(file, ..) => names::METAS.iter().any(|name| disk.is_called(*file, name)),
+        Op::Create(_, name) => name.starts_with("zone"),
+        _ => false,
+    }
 }
 
 /// The heap is used for some epochs, and the power fails somewhere in them, once or twice.

@@ -1,45 +1,48 @@
 //! What reading a heap's files may cost: memory, counted by a global allocator, and processor time.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::Cell;
 use std::time::Duration;
 
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    /// Bytes that this thread has allocated, less those that it has freed, whoever allocated them.
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
 
 /// The system's allocator, counting. A program that is to be measured makes it its `#[global_allocator]`.
 pub struct Counting;
 
-fn count(bytes: usize) {
-    // Relaxed: the measured code runs on the thread that reads the counters.
-    let live = LIVE.fetch_add(bytes, Ordering::Relaxed) + bytes;
-    PEAK.fetch_max(live, Ordering::Relaxed);
+fn count(bytes: isize) {
+    let live = LIVE.get() + bytes;
+    LIVE.set(live);
+    PEAK.set(PEAK.get().max(live));
 }
 
 // SAFETY: every call goes to the system's allocator with what the caller vouches for; counting touches nothing of it.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size());
+        count(layout.size() as isize);
         // SAFETY: passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size());
+        count(layout.size() as isize);
         // SAFETY: passed on.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        count(-(layout.size() as isize));
         // SAFETY: passed on.
         unsafe { System.dealloc(ptr, layout) }
     }
 
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // The old and the new block may both be there for a moment.
-        count(new_size);
-        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        count(new_size as isize);
+        count(-(layout.size() as isize));
         // SAFETY: passed on.
         unsafe { System.realloc(ptr, layout, new_size) }
     }
@@ -54,15 +57,15 @@ fn cpu_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Runs `f`, which may have `bytes_max` more bytes than there are now, and take `time_max`.
+/// Runs `f`, which works on this thread alone, and which may have `bytes_max` more bytes than there are now, and take `time_max`.
 ///
 /// # Panics
 /// If it takes more.
 pub fn within<T>(bytes_max: usize, time_max: Duration, f: impl FnOnce() -> T) -> T {
-    let (before, start) = (LIVE.load(Ordering::Relaxed), cpu_time());
-    PEAK.store(before, Ordering::Relaxed);
+    let (before, start) = (LIVE.get(), cpu_time());
+    PEAK.set(before);
     let result = f();
-    let (time, bytes) = (cpu_time() - start, PEAK.load(Ordering::Relaxed).saturating_sub(before));
+    let (time, bytes) = (cpu_time() - start, (PEAK.get() - before) as usize);
     assert!(bytes <= bytes_max, "{bytes} bytes of memory, {bytes_max} are justified");
     assert!(time <= time_max, "{time:?} of processor time");
     result
@@ -70,9 +73,9 @@ pub fn within<T>(bytes_max: usize, time_max: Duration, f: impl FnOnce() -> T) ->
 
 /// Whether [`Counting`] is this program's allocator: else nothing is measured.
 pub fn is_counting() -> bool {
-    let before = LIVE.load(Ordering::Relaxed);
+    let before = LIVE.get();
     let probe = vec![0u8; 64 << 10];
-    let counted = LIVE.load(Ordering::Relaxed) >= before + probe.len();
+    let counted = LIVE.get() >= before + probe.len() as isize;
     drop(std::hint::black_box(probe));
     counted
 }

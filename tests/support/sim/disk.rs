@@ -11,7 +11,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use strewn::testing::{NewStorage, Place, Storage, StorageFile};
+use strewn::testing::{NewStorage, PAGE, Place, Storage, StorageFile};
 use strewn::{Error, ErrorKind, Result};
 
 /// What is to go wrong.
@@ -35,8 +35,8 @@ struct State {
     journal: Vec<Op>,
     fault: Fault,
     ops: u64,
-    /// Whether the fault was met.
-    hit: bool,
+    /// Where in the journal the fault was met.
+    hit: Option<usize>,
     locked: BTreeSet<usize>,
 }
 
@@ -58,7 +58,7 @@ impl SimDisk {
 
     fn holding(volume: Volume) -> Self {
         let (journal, fault, locked) = (Vec::new(), Fault::default(), BTreeSet::new());
-        let state = State { volume, journal, fault, ops: 0, hit: false, locked };
+        let state = State { volume, journal, fault, ops: 0, hit: None, locked };
         Self { state: Mutex::new(state), background: false }
     }
 
@@ -72,8 +72,8 @@ impl SimDisk {
         self.state().fault = fault;
     }
 
-    /// Whether the operation that was to fail was reached.
-    pub fn fault_was_hit(&self) -> bool {
+    /// How many operations were in the journal when the one that was to fail was reached, if it was.
+    pub fn fault_hit_at(&self) -> Option<usize> {
         self.state().hit
     }
 
@@ -93,6 +93,12 @@ impl SimDisk {
         self.state().volume.clone()
     }
 
+    /// Whether a file has this name in some directory.
+    pub fn is_called(&self, file: usize, name: &str) -> bool {
+        let state = self.state();
+        (0..state.volume.dirs_made()).any(|dir| state.volume.file(dir, name) == Some(file))
+    }
+
     /// The files of a directory, as programs read them.
     pub fn files_in(&self, dir: &Path) -> BTreeMap<String, Vec<u8>> {
         self.state().volume.files_in(dir)
@@ -110,7 +116,7 @@ impl State {
         self.ops += 1;
         match self.fault.op {
             Some((at, errno)) if at == op => {
-                self.hit = true;
+                self.hit = Some(self.journal.len());
                 Err(failed(what, path, errno))
             }
             _ => Ok(()),
@@ -337,8 +343,16 @@ impl StorageFile for SimFile {
     }
 
     fn next_data(&self, range: Range<u64>) -> Result<Range<u64>> {
-        self.disk.state().step("lseek", &self.path)?;
-        Ok(range)
+        let mut state = self.disk.state();
+        state.step("lseek", &self.path)?;
+        // As file systems do: a page of zeros is a hole.
+        let bytes = state.volume.bytes(self.file);
+        let page = |page: u64| bytes.get(page as usize * PAGE..).map(|rest| &rest[..rest.len().min(PAGE)]);
+        let has_data = |at: &u64| page(*at).is_some_and(|page| page.iter().any(|byte| *byte != 0));
+        let (first, last) = (range.start / PAGE as u64, range.end.div_ceil(PAGE as u64));
+        let Some(start) = (first..last).find(has_data) else { return Ok(range.end..range.end) };
+        let end = (start..last).find(|page| !has_data(page)).unwrap_or(last);
+        Ok((start * PAGE as u64).max(range.start)..(end * PAGE as u64).min(range.end))
     }
 
     fn sync(&self) -> Result<()> {

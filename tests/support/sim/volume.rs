@@ -148,10 +148,22 @@ impl Contents {
         self.resize(end.max(self.cached.len()));
         self.cached[offset..end].copy_from_slice(bytes);
         for index in offset / SECTOR..end.div_ceil(SECTOR) {
-            let mut sector = Box::new([0; SECTOR]);
-            let cached = &self.cached[index * SECTOR..];
-            let len = cached.len().min(SECTOR);
-            sector[..len].copy_from_slice(&cached[..len]);
+            let sector = Box::new(sector_of(&self.cached, index));
+            let is_it = |pending: &Pending| matches!(pending, Pending::Sector(at, _) if *at == index);
+            let last = self.pending.iter().rfind(|pending| is_it(pending));
+            let known = match last {
+                Some(Pending::Sector(_, bytes)) => **bytes,
+                _ => sector_of(&self.platter, index),
+            };
+            // What is there already is no piece, unless a length that is on its way may take it away.
+            if known == *sector && !self.pending.iter().any(|pending| matches!(pending, Pending::Len(_))) {
+                continue;
+            }
+            // Of a file that is never synced, what was written before the last two times says nothing more.
+            let mut versions = (0..self.pending.len()).filter(|at| is_it(&self.pending[*at]));
+            if let (Some(oldest), Some(_)) = (versions.next(), versions.next()) {
+                self.pending.remove(oldest);
+            }
             self.pending.push(Pending::Sector(index, sector));
         }
     }
@@ -162,6 +174,14 @@ impl Contents {
         self.settle(&mut || Arrival::Whole);
         self.platter.resize(len, 0);
     }
+}
+
+fn sector_of(bytes: &[u8], index: usize) -> [u8; SECTOR] {
+    let mut sector = [0; SECTOR];
+    let there = bytes.get(index * SECTOR..).unwrap_or_default();
+    let len = there.len().min(SECTOR);
+    sector[..len].copy_from_slice(&there[..len]);
+    sector
 }
 
 impl Volume {

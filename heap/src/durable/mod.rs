@@ -55,9 +55,15 @@ mod store;
 mod superblock;
 
 pub use catalog::{Catalog, ZoneCatalog};
-pub use items::{Item, Items};
+pub use items::Item;
+#[cfg(feature = "testing")]
+pub use items::Items;
 pub use record::{Record, RecordBuilder, RootEntry};
 pub use recover::Recovered;
-pub use storage::{NewStorage, Place, Storage, StorageFile, default_place};
-pub use store::{Appended, LogStore, StoreMeter, StoreOptions, StoreStats};
+#[cfg(feature = "testing")]
+pub use storage::{NewStorage, Storage, StorageFile};
+pub use storage::{Place, default_place};
+#[cfg(feature = "testing")]
+pub use store::Appended;
+pub use store::{LogStore, StoreMeter, StoreOptions, StoreStats};
 pub use superblock::Addressing;

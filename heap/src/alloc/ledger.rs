@@ -122,9 +122,11 @@ impl Ledger {
             written.and(suspects).and(&before).and(&allocated)
         };
         let new = allocated.minus(&before);
-        let lost = if canary(Canary::AllocationBitLost) { new.iter().last() } else { None };
         FrameDelta {
-            allocated: tell.then(|| allocated.minus(&lost.into_iter().collect())),
+            allocated: tell.then(|| {
+                let lost = canary(Canary::AllocationBitLost).then(|| new.iter().last()).flatten();
+                lost.map_or(allocated, |slot| allocated.minus(&SlotMask::from_iter([slot])))
+            }),
             dirty: written.or(&new).and(&allocated).minus(&suspects),
             suspects,
             live_change: i64::from(allocated.count()) - i64::from(before.count()),

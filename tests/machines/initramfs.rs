@@ -3,12 +3,13 @@
 //! The guest says `READY` on its first port, reads `go FILE-SYSTEM HEAP TRACKER SEED`, one of them for each disk, up to an empty line, and then runs one worker for each disk,
 //! which writes to a port of its own. It touches no disk before that, so that one saved state serves many disks.
 
-use crate::WORKER;
+use crate::{QEMU, WORKER};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use strewn_tests::disks::run;
+use strewn_tests::disks::{may_mount, missing, place, run};
+use strewn_tests::process::has_program;
 
 /// What the guest does first, and all that it does.
 const INIT: &str = r#"#!/bin/busybox sh
@@ -45,11 +46,21 @@ pub struct Boot {
 }
 
 impl Boot {
+    /// A place for disks, and what guests boot; or says aloud why `what` cannot be tried here.
+    pub fn prepare(what: &str) -> Option<(tempfile::TempDir, Self)> {
+        if !may_mount(what) {
+            return None;
+        }
+        let place = place();
+        let boot = if has_program(QEMU) { Self::new(place.path()) } else { Err(format!("no {QEMU}")) };
+        boot.map_err(|why| missing(what, &why)).ok().map(|boot| (place, boot))
+    }
+
     /// Makes one in `place`.
     ///
     /// # Errors
     /// What is missing.
-    pub fn new(place: &Path) -> Result<Self, String> {
+    fn new(place: &Path) -> Result<Self, String> {
         let root = std::env::var_os("STREWN_KERNEL").map_or_else(|| PathBuf::from("/"), PathBuf::from);
         let (kernel, version) = newest_kernel(&root)?;
         let tree = place.join("tree");

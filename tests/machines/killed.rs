@@ -4,13 +4,13 @@
 
 use crate::guest::{Disk, Guest, Task, describe};
 use crate::initramfs::Boot;
-use crate::{DISK_BYTES, DISKS, QEMU, monitor};
+use crate::{DISK_BYTES, DISKS, monitor};
 use rand::{Rng, rngs::SmallRng};
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
-use strewn_tests::disks::{FileSystem, Mounted, keep, may_mount, missing, place};
-use strewn_tests::process::{alone, has_program};
+use strewn_tests::disks::{FileSystem, Mounted, keep};
+use strewn_tests::process::alone;
 use strewn_tests::rounds::Rounds;
 use strewn_tests::trackers::any_tracker;
 use strewn_tests::worker::{Promise, look, read_lines};
@@ -37,18 +37,7 @@ struct Victim {
 #[test]
 fn a_killed_machine_loses_nothing_acknowledged() {
     let _alone = alone();
-    let what = "killed machines";
-    if !may_mount(what) {
-        return;
-    }
-    if !has_program(QEMU) {
-        return missing(what, &format!("no {QEMU}"));
-    }
-    let place = place();
-    let boot = match Boot::new(place.path()) {
-        Ok(boot) => boot,
-        Err(e) => return missing(what, &e),
-    };
+    let Some((place, boot)) = Boot::prepare("killed machines") else { return };
     let (rounds, mut rng) = Rounds::new("machines", "a_killed_machine_loses_nothing_acknowledged", ROUNDS);
     let mut victims = DISKS.map(|(file_system, tracker)| Victim::new(file_system, tracker, place.path()));
     let disks = victims.each_ref().map(|victim| victim.disk.clone());

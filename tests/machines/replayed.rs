@@ -6,7 +6,7 @@
 use crate::guest::{Disk, Guest, Task, describe};
 use crate::initramfs::Boot;
 use crate::write_log::{Entry, WriteLog};
-use crate::{DISK_BYTES, DISKS, QEMU};
+use crate::{DISK_BYTES, DISKS};
 use rand::{Rng, rngs::SmallRng};
 use std::fs::File;
 use std::ops::Range;
@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use strewn::TrackerKind;
-use strewn_tests::disks::{FileSystem, Mounted, copy_sparse, keep, may_mount, missing, place};
-use strewn_tests::process::{alone, has_program};
+use strewn_tests::disks::{FileSystem, Mounted, copy_sparse, keep};
+use strewn_tests::process::alone;
 use strewn_tests::rounds::Rounds;
 use strewn_tests::trackers::any_tracker;
 use strewn_tests::worker::{Promise, look, read_lines};
@@ -59,18 +59,7 @@ impl Loss {
 #[test]
 fn a_disk_without_its_cache_has_all_that_was_acknowledged() {
     let _alone = alone();
-    let what = "disks that lose their caches";
-    if !may_mount(what) {
-        return;
-    }
-    if !has_program(QEMU) {
-        return missing(what, &format!("no {QEMU}"));
-    }
-    let place = place();
-    let boot = match Boot::new(place.path()) {
-        Ok(boot) => boot,
-        Err(e) => return missing(what, &e),
-    };
+    let Some((place, boot)) = Boot::prepare("disks that lose their caches") else { return };
     let (rounds, mut rng) = Rounds::new("machines", "a_disk_without_its_cache_has_all_that_was_acknowledged", ROUNDS);
     let mut disks = DISKS.map(|(file_system, tracker)| Logged::new(file_system, tracker, place.path()));
     let start = Instant::now();

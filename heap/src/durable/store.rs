@@ -105,7 +105,8 @@ pub struct LogStore {
 }
 
 impl LogStore {
-    /// Creates a heap at `path`: whole and durable, or not at all.
+    /// Creates a heap at `path`: whole and durable, or not at all. If it fails after the heap has its name, that is taken back; a power cut right then may still leave a whole, empty
+    /// heap there.
     ///
     /// # Errors
     /// `AlreadyExists`, `InvalidArgument`, and whatever the file system answers.

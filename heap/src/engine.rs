@@ -7,14 +7,52 @@ use crate::check::check_catalog;
 use crate::checkpoint::{CutState, Idle, Job, Pending, RootTable, Threads, Ticket, Writer};
 use crate::durable::{Catalog, LogStore, Place, Recovered, StoreMeter, StoreOptions, StoreStats};
 use crate::ladder::{Mapping, PolicyKind};
+use crate::options::HeapOptions;
 use crate::stats::{Counters, Opened, Stats};
 use crate::sys;
 use crate::track::{self, TrackerKind};
+use crate::typed::Purpose;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, Weak};
 
 /// Empty frames are punched out in stretches of at least this many: one call then returns 64 KiB.
 const PUNCH_FRAMES_MIN: u32 = 16;
+
+/// The heaps that are open in this process. Of std, in models too: no model looks at it.
+static OPEN: std::sync::Mutex<Vec<Weak<Engine>>> = std::sync::Mutex::new(Vec::new());
+
+/// Makes `engine` known to [`owner_of`].
+pub fn announce(engine: &Arc<Engine>) {
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    open.retain(|engine| engine.strong_count() > 0);
+    open.push(Arc::downgrade(engine));
+}
+
+/// The open heap in which `addr` lies.
+pub fn owner_of(addr: u64) -> Option<Arc<Engine>> {
+    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    open.iter().filter_map(Weak::upgrade).find(|engine| engine.allocator.owns(addr))
+}
+
+/// Whether this process has one heap open, and no other.
+pub fn is_only_one_open() -> bool {
+    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    open.iter().filter(|engine| engine.strong_count() > 0).count() == 1
+}
+
+/// What happens when a panic unwinds out of a section.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnPanic {
+    /// The heap refuses checkpoints with `SectionPanicked`, until [`Heap::forgive_panic`](crate::Heap::forgive_panic) or until it is opened again, as of its last
+    /// checkpoint.
+    #[default]
+    Refuse,
+    /// What was done by then is in the next checkpoint, like the work of any section.
+    Accept,
+    /// The process ends at once (`std::process::abort`), and the heap comes back as of its last checkpoint.
+    Abort,
+}
 
 /// One open heap.
 pub struct Engine {
@@ -29,6 +67,13 @@ pub struct Engine {
     counters: Mutex<Counters>,
     writer: Option<Writer>,
     meter: StoreMeter,
+    on_panic: OnPanic,
+    /// Whether roots are walked when they are first found.
+    pub(crate) verifies: bool,
+    /// Held while a root is found.
+    pub(crate) preparing: Mutex<()>,
+    /// The shared objects that were reached when roots were first found.
+    pub(crate) shared: Mutex<HashMap<Purpose, HashMap<u64, &'static str>>>,
 }
 
 impl Engine {
@@ -99,8 +144,35 @@ impl Engine {
             roots: Mutex::new(RootTable::recover(recovered.catalog.roots)),
             counters: Mutex::new(Counters::new(opened)),
             meter: store.meter(),
+            on_panic: OnPanic::default(),
+            verifies: false,
+            preparing: Mutex::new(()),
+            shared: Mutex::new(HashMap::new()),
             writer: Some(writer.serve(store)),
         }
+    }
+
+    /// The same engine, with what `options` say of how it is used.
+    #[must_use]
+    pub fn with(mut self, options: &HeapOptions) -> Self {
+        (self.on_panic, self.verifies) = (options.on_panic, options.verify);
+        self
+    }
+
+    /// A panic is unwinding out of a section, which is not over yet.
+    #[cold]
+    pub fn note_panic(&self) {
+        match self.on_panic {
+            OnPanic::Accept => {}
+            OnPanic::Refuse => self.threads.set_panicked(true),
+            OnPanic::Abort => std::process::abort(),
+        }
+    }
+
+    /// What an empty collection of this heap holds in the place of an address: never zero, and odd, which no address of an object is.
+    pub fn tag(&self) -> u64 {
+        let [low, high] = [0, 8].map(|at| u64::from_le_bytes(self.heap_id[at..at + 8].try_into().expect("8 bytes")));
+        (low ^ high.rotate_left(32)) | 1
     }
 
     /// Where the heap is stored.

@@ -30,7 +30,9 @@ impl std::fmt::Debug for Heap {
 
 impl Heap {
     pub(crate) fn new(engine: Engine) -> Self {
-        Self { engine: Arc::new(engine) }
+        let engine = Arc::new(engine);
+        crate::engine::announce(&engine);
+        Self { engine }
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -70,13 +72,14 @@ impl Heap {
     /// while a checkpoint makes its cut. Keep sections short: a cut waits for them.
     ///
     /// Inside a section, wait for nothing that another thread does in a section (a lock that it holds, its end, another heap's checkpoint): while a cut
-    /// waits for yours, it cannot enter its own. Nest sections of two heaps in one order only.
+    /// waits for yours, it cannot enter its own. A thread can be inside sections of one heap at a time: to copy from one heap into another, copy to
+    /// ordinary memory first.
     ///
-    /// A panic that unwinds out of a section ends it like any other end: what was done by then is in the next checkpoint. If that is half of
-    /// something, catch the panic inside, or end the process: it comes back as of the last checkpoint.
+    /// A panic that unwinds out of a section may leave half a change behind. What happens then is for [`HeapOptions::on_panic`] to choose: by default
+    /// the heap refuses checkpoints until [`Heap::forgive_panic`].
     ///
     /// # Panics
-    /// In a forked child; see [`Heap::try_enter`].
+    /// In a forked child, and inside a section of another heap; see [`Heap::try_enter`].
     #[inline]
     pub fn enter(&self) -> Section<'_> {
         match self.try_enter() {
@@ -88,11 +91,11 @@ impl Heap {
     /// Like [`Heap::enter`], without the panic.
     ///
     /// # Errors
-    /// `Forked` in a child process of the one that opened the heap.
+    /// `Forked` in a child process of the one that opened the heap; `InSection` inside a section of another heap.
     #[inline]
     pub fn try_enter(&self) -> Result<Section<'_>> {
         self.engine.check_not_forked()?;
-        Ok(Section::new(&self.engine))
+        Section::new(&self.engine)
     }
 
     /// Makes everything written so far durable, atomically. Threads are kept out of sections while the modified objects are copied; this call then
@@ -100,7 +103,7 @@ impl Heap {
     /// copied without asking: these are copied for a few checkpoints more (how many is up to the [policy](crate::PolicyKind)).
     ///
     /// # Errors
-    /// `InSection` if this thread is inside a section; `StorageFull`, `Io`: the last checkpoint is intact, nothing in memory is lost, and the next
+    /// `InSection` if this thread is inside a section; `SectionPanicked` (see [`HeapOptions::on_panic`]); `StorageFull`, `Io`: the last checkpoint is intact, nothing in memory is lost, and the next
     /// checkpoint holds what this one could not write; `Poisoned` after a failed sync: the heap can be read, and must be opened again to go on.
     pub fn checkpoint(&self) -> Result<CutReport> {
         self.engine.checkpoint()?.wait()
@@ -110,7 +113,7 @@ impl Heap {
     /// earlier checkpoints wait for the disk.
     ///
     /// # Errors
-    /// `InSection`, `Forked`; what the disk reports, the ticket does.
+    /// `InSection`, `SectionPanicked`, `Forked`; what the disk reports, the ticket does.
     pub fn checkpoint_async(&self) -> Result<Ticket> {
         self.engine.checkpoint()
     }
@@ -121,6 +124,11 @@ impl Heap {
     /// If the operating system has no thread to give.
     pub fn checkpoint_every(&self, interval: Duration) -> Result<Ticker<'_>> {
         Ticker::start(&self.engine, interval)
+    }
+
+    /// Accepts what a section that panicked left behind: checkpoints are made again, and hold it.
+    pub fn forgive_panic(&self) {
+        self.engine.threads.set_panicked(false);
     }
 
     /// The names of all roots.

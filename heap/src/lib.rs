@@ -5,6 +5,8 @@ compile_error!(
     "strewn runs on 64-bit little-endian Linux only: addresses and numbers are stored as they are in memory"
 );
 
+extern crate self as strewn;
+
 mod alloc;
 mod arena;
 mod base;
@@ -28,6 +30,7 @@ mod typed;
 pub use base::{Error, ErrorKind, Result};
 pub use check::{CheckReport, check};
 pub use checkpoint::{CutReport, Ticket};
+pub use engine::OnPanic;
 pub use heap::Heap;
 pub use ladder::{LadderStats, Mapping, PolicyKind};
 pub use options::HeapOptions;
@@ -36,4 +39,13 @@ pub use stats::{Durations, Stats};
 pub use sys::probe::{Feature, Probe, probe};
 pub use ticker::Ticker;
 pub use track::TrackerKind;
-pub use typed::{PBox, PVec, Persist, Root, RootMut, RootRef};
+pub use track::Writes;
+pub use typed::{CollectIn, FromIteratorIn, Migrate, PBox, PString, PVec, Persist, Root, RootMut, RootRef};
+
+/// What a derived `Persist` calls.
+#[doc(hidden)]
+pub mod derive_support {
+    pub use crate::base::{Error, Result};
+    pub use crate::track::Writes;
+    pub use crate::typed::{Fields, Migrate, Persist, Predecessor, Schema, Walker};
+}

@@ -2,7 +2,7 @@
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::durable::{Addressing, LogStore, Place, StoreOptions, default_place};
-use crate::engine::Engine;
+use crate::engine::{Engine, OnPanic};
 use crate::heap::Heap;
 use crate::ladder::{Mapping, PolicyKind};
 use crate::sys;
@@ -21,11 +21,21 @@ pub struct HeapOptions {
     policy: Option<PolicyKind>,
     log_bytes: u64,
     seed: Option<u64>,
+    pub(crate) on_panic: OnPanic,
+    pub(crate) verify: bool,
 }
 
 impl Default for HeapOptions {
     fn default() -> Self {
-        Self { tracker: None, mapping: None, policy: None, log_bytes: LOG_BYTES_DEFAULT, seed: None }
+        Self {
+            tracker: None,
+            mapping: None,
+            policy: None,
+            log_bytes: LOG_BYTES_DEFAULT,
+            seed: None,
+            on_panic: OnPanic::default(),
+            verify: false,
+        }
     }
 }
 
@@ -73,6 +83,21 @@ impl HeapOptions {
         self
     }
 
+    /// What happens when a panic unwinds out of a section. Default: `Refuse`.
+    #[must_use]
+    pub fn on_panic(mut self, on_panic: OnPanic) -> Self {
+        self.on_panic = on_panic;
+        self
+    }
+
+    /// Whether each root is walked when it is first found: everything that can be reached from it is checked before a reference to it is made, and a pointer that leads to no
+    /// object of its size, or bytes that no value of their type has, are refused. Takes time proportional to what is reached. Default: false.
+    #[must_use]
+    pub fn verify(mut self, verify: bool) -> Self {
+        self.verify = verify;
+        self
+    }
+
     /// Creates a heap: a directory at `path` (by custom `NAME.heap`), readable by its owner alone. Blocks on the disk.
     ///
     /// # Errors
@@ -90,7 +115,7 @@ impl HeapOptions {
         let kind = self.wanted_tracker()?.unwrap_or_else(|| sys::probe::probe().default_tracker());
         let heap_id = self.heap_id()?;
         let store = StoreOptions { heap_id, addressing: addressing_of(kind), log_bytes: self.log_bytes };
-        Ok(Heap::new(Engine::create(place, path, &store, kind, self.wanted_ladder()?)?))
+        Ok(Heap::new(Engine::create(place, path, &store, kind, self.wanted_ladder()?)?.with(self)))
     }
 
     /// Opens the heap at `path` as of its last durable checkpoint. Blocks while it reads the image and the log.
@@ -119,7 +144,7 @@ impl HeapOptions {
             }
         };
         let engine = Engine::recover(path, kind, ladder, store, recovered);
-        Ok(Heap::new(engine.map_err(|e| e.context(path.display()))?))
+        Ok(Heap::new(engine.map_err(|e| e.context(path.display()))?.with(self)))
     }
 
     /// Opens the heap at `path`, or creates it if there is nothing.

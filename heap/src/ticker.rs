@@ -145,7 +145,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let heap = Heap::create(dir.path().join("a.heap")).unwrap();
             let section = heap.enter();
-            PBox::new(1u64, &section).unwrap();
+            PBox::leak(PBox::new_in(1u64, &section));
             let ticker = heap.checkpoint_every(Duration::from_millis(1)).unwrap();
             // By then a checkpoint waits for this section to end.
             std::thread::sleep(Duration::from_millis(50));
@@ -161,11 +161,11 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let heap = Heap::create(dir.path().join("a.heap")).unwrap();
             let ticker = heap.checkpoint_every(Duration::MAX).unwrap();
-            let boxed = PBox::new(7u64, &heap.enter()).unwrap();
+            let root = heap.root::<u64>("seven", |_| Ok(7)).unwrap();
             std::thread::sleep(Duration::from_millis(50));
             assert_eq!(heap.stats().unwrap().checkpoints, 0);
             ticker.stop().unwrap();
-            assert_eq!(*boxed.get(&heap.enter()), 7);
+            assert_eq!(*root.read(&heap.enter()).unwrap(), 7);
             heap.checkpoint().unwrap();
             assert_eq!(heap.stats().unwrap().checkpoints, 1);
         });

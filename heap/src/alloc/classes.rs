@@ -31,6 +31,15 @@ const CLASS_OF: [u8; SLOT_BYTES_MAX / 16 + 1] = {
     table
 };
 
+/// How many bytes may be used where an object of `layout` is allocated: the whole slot, or all pages of the run.
+#[inline]
+pub const fn usable_like(layout: Layout) -> usize {
+    match Class::of(layout) {
+        Some(class) => SLOT_BYTES[class.0 as usize] as usize,
+        None => layout.size().next_multiple_of(PAGE),
+    }
+}
+
 impl Class {
     /// The class that serves `layout`, or `None` if it wants a page run.
     #[inline]

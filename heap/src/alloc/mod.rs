@@ -25,7 +25,7 @@ mod slots;
 mod tests;
 
 pub use cache::{BATCH, Cache};
-pub use classes::{CLASSES, Class, SLOT_BYTES_MAX};
+pub use classes::{CLASSES, Class, SLOT_BYTES_MAX, usable_like};
 pub use ledger::FrameDelta;
 pub use runs::{RunChange, RunZone};
 pub use slots::{SlotSetup, SlotZone};
@@ -206,6 +206,21 @@ impl Allocator {
                 exists.then_some(layout.slot_bytes())
             }
         }
+    }
+
+    /// How many bytes the object that starts at `addr` may use, if there is one that is taken: allocated, or in a thread's cache.
+    pub fn live_bytes(&self, addr: u64) -> Option<usize> {
+        let usable = self.usable_bytes(addr)?;
+        let class = self.owner(addr).filter(|owner| *owner != RUNS);
+        let Some(class) = class.map(|class| Class::from_index(usize::from(class))) else { return Some(usable) };
+        let number = ZoneNumber((addr >> ZONE_SHIFT) as u16);
+        let taken = self.with_slots(class, |zones| {
+            zones
+                .iter()
+                .find(|zone| zone.mapping.number() == number)
+                .is_some_and(|zone| zone.is_taken(locate(class.layout(), addr)))
+        });
+        taken.then_some(usable)
     }
 
     /// Whether `addr` lies in a zone of this heap.

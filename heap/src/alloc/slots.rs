@@ -249,6 +249,11 @@ impl SlotZone {
         &self.taken[frame.index() * words..][..words]
     }
 
+    /// Whether the slot at `spot` is taken: allocated, or in a thread's cache.
+    pub fn is_taken(&self, spot: Spot) -> bool {
+        spot.frame.0 < self.frames && SlotMask::from_words(self.taken_words(spot.frame)).contains(spot.slot)
+    }
+
     /// Slots that are taken.
     pub fn taken_slots(&self) -> u64 {
         self.taken.iter().map(|w| u64::from(w.count_ones())).sum()

@@ -37,8 +37,12 @@ pub enum ErrorKind {
     RootType,
     /// A root is already borrowed in a conflicting way.
     RootBorrowed,
-    /// The call would wait for the caller's own section to end.
+    /// The call would wait for the caller's own section to end, or the caller is inside a section of another heap.
     InSection,
+    /// The call allocates in the heap of the section that the thread is inside, and it is inside none, or one of another heap.
+    NotInSection,
+    /// A section ended by a panic, and may have left half a change behind.
+    SectionPanicked,
     /// The process was forked after the heap was opened; only the parent may use it.
     Forked,
     /// The kernel lacks a feature that the request needs.

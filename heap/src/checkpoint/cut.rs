@@ -143,6 +143,10 @@ impl CutState {
         let start = Instant::now();
         let mut stopped = threads.stop();
         let drained = Instant::now();
+        if stopped.has_panicked() {
+            let what = "a section ended by a panic, and may have left half a change behind";
+            return Err(Error::new(ErrorKind::SectionPanicked, what));
+        }
         let nobody_moved = stopped.nobody_moved_since(still);
         settle_caches(&mut stopped, allocator);
         let seats = allocator.seats();

@@ -59,6 +59,8 @@ pub struct Threads {
     serial: u64,
     gate: Gate,
     members: Mutex<Members>,
+    /// Whether a section ended by a panic.
+    panicked: AtomicBool,
 }
 
 struct Members {
@@ -77,6 +79,7 @@ impl Members {
 /// A stopped world: the gate is closed, and the members can be visited.
 pub struct Stopped<'t> {
     _closed: Closed<'t>,
+    panicked: &'t AtomicBool,
     members: MutexGuard<'t, Members>,
 }
 
@@ -90,6 +93,7 @@ impl Threads {
             serial: SERIAL.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
             gate: Gate::new(),
             members: Mutex::new(members),
+            panicked: AtomicBool::new(false),
         }
     }
 
@@ -113,6 +117,12 @@ impl Threads {
         }
     }
 
+    /// Notes that a section is ending by a panic, or that this is forgiven.
+    pub fn set_panicked(&self, panicked: bool) {
+        // Relaxed: a cut reads it with the gate closed, after the end of that section (G1).
+        self.panicked.store(panicked, Ordering::Relaxed);
+    }
+
     /// Whether this thread is inside a section of this heap.
     pub fn is_inside(&self) -> bool {
         self.mine().depth.get() > 0
@@ -126,10 +136,10 @@ impl Threads {
             let known: Vec<_> = members.all.iter().map(|(_, member)| member.clone()).collect();
             drop(members);
             let closed = self.gate.close(known.iter().map(|member| &member.turnstile));
-            return Stopped { _closed: closed, members: lock(&self.members) };
+            return Stopped { _closed: closed, panicked: &self.panicked, members: lock(&self.members) };
         }
         let closed = self.gate.close(members.all.iter().map(|(_, member)| &member.turnstile));
-        Stopped { _closed: closed, members }
+        Stopped { _closed: closed, panicked: &self.panicked, members }
     }
 
     /// A number that tells whether anyone was in a section between now and the next stop: [`Stopped::nobody_moved_since`]. None if someone is in one.
@@ -196,6 +206,11 @@ impl Stopped<'_> {
     /// Whether no thread was in a section since `still`, which [`Threads::still`] gave. Threads only add to the sum, so if it is the same, so is each part (G3).
     pub fn nobody_moved_since(&self, still: Option<u64>) -> bool {
         still.is_some() && self.members.still() == still
+    }
+
+    /// Whether a section ended by a panic, and this was not forgiven.
+    pub fn has_panicked(&self) -> bool {
+        self.panicked.load(Ordering::Relaxed)
     }
 
     /// Calls `visit` with every cache.

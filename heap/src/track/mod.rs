@@ -2,6 +2,7 @@
 //!
 //! A tracker knows addresses and pages, nothing of zones, frames or slots. It must not allocate through the heap.
 
+mod barrier;
 mod choose;
 #[cfg(test)]
 pub mod conformance;
@@ -22,6 +23,7 @@ mod signal;
 #[cfg(not(any(miri, strewn_twin)))]
 mod uffd;
 
+pub use barrier::{Writes, write_address};
 pub use choose::open;
 
 use crate::base::Result;

@@ -1,34 +1,63 @@
-//! Typed access: [`Persist`] says what may live in a heap, [`PBox`] and [`PVec`] own objects there, [`Root`] finds them again.
+//! Typed access: [`Persist`] says what may live in a heap, [`PBox`], [`PVec`] and the other collections own objects there, [`Root`] finds them again.
 //!
-//! Shared references point into the dense lane, where reading is as fast as in a `Box`; unique references point into the object's
-//! own lane, where writing is caught. The borrow checker sees to it that the two never coexist: both borrow the owner.
+//! - Y1. A value that owns an object of a heap has the lifetime of a section of that heap. So no cut is on while one is held outside the heap, and what is dropped can be freed
+//!   at once; and as a thread is inside sections of one heap at a time (I2 in `section.rs`), a value never gets into another heap.
+//! - Y2. A value that owns nothing yet knows its heap by its tag ([`Engine::tag`](crate::engine::Engine::tag)), so that another thread, inside a section of another heap,
+//!   cannot make it own something there.
+//! - Y3. Where an object is read and written: `access.rs`.
 
+mod access;
 mod pbox;
 mod persist;
+mod plain;
+mod predecessor;
+mod pstring;
 mod pvec;
 mod root;
+mod schema;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 pub use pbox::PBox;
 pub use persist::Persist;
-pub use pvec::PVec;
+pub use predecessor::{Migrate, Predecessor};
+pub use pstring::PString;
+pub use pvec::{CollectIn, FromIteratorIn, PVec};
 pub use root::{Root, RootMut, RootRef};
+pub use schema::{Fields, Schema, fingerprint, first_difference};
+pub use walk::{Purpose, Walker};
 
-use crate::alloc::{Class, SLOT_BYTES_MAX};
-use crate::arena::dense_address;
-use crate::sys;
+use crate::base::{Error, ErrorKind, Result};
+use crate::engine::is_only_one_open;
+use crate::section::here;
 use std::alloc::Layout;
 
-/// The pointer to read an object of `layout` at `addr` through.
-#[inline]
-fn read_ptr<T>(addr: u64, layout: Layout) -> *const T {
-    let in_slot = layout.size() <= SLOT_BYTES_MAX && Class::of(layout).is_some();
-    sys::ptr(if in_slot { dense_address(addr) } else { addr }).cast()
+/// Allocates in the heap that `tag` is of, which this thread must be inside a section of. What the first version made has a tag of 0: that is of the heap that is open, if
+/// there is only one.
+fn allocate_in(tag: u64, layout: Layout) -> Result<u64> {
+    here(|here| {
+        let is_its = tag == here.engine().tag() || tag == 0 && is_only_one_open();
+        if is_its { here.alloc(layout) } else { Err(not_here()) }
+    })
 }
 
-/// The pointer to write an object at `addr` through.
-#[inline]
-fn write_ptr<T>(addr: u64) -> *mut T {
-    sys::ptr(addr).cast()
+/// Allocates in the heap that the object at `addr` is in, which this thread must be inside a section of.
+fn allocate_beside(addr: u64, layout: Layout) -> Result<u64> {
+    here(|here| if here.engine().allocator.owns(addr) { here.alloc(layout) } else { Err(not_here()) })
+}
+
+#[cold]
+fn not_here() -> Error {
+    let what = "this thread is inside a section of another heap than the one whose value is to grow";
+    Error::new(ErrorKind::NotInSection, what)
+}
+
+/// For methods that have the signatures of std, and no way to return an error.
+#[track_caller]
+fn expect<T>(result: Result<T>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(e) => panic!("{e}"),
+    }
 }

@@ -1,106 +1,216 @@
 //! [`PBox`]: one owned object in a heap.
 
-use super::{Persist, read_ptr, write_ptr};
+use super::access::{own_ptr, read_ptr, write_ptr};
+use super::{Persist, Schema, Walker};
 use crate::base::Result;
-use crate::section::Section;
+use crate::section::{Section, free};
+use crate::track::Writes;
 use std::alloc::Layout;
+use std::borrow::{Borrow, BorrowMut};
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::num::NonZeroU64;
+use std::ops::{Deref, DerefMut};
 
 /// An owned object in a heap, one word. The persistent `Box`.
 ///
-/// Dropping a `PBox` frees nothing, because that takes a section: see [`PBox::free`].
+/// ```
+/// # use strewn::{Heap, PBox};
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let heap = Heap::create(dir.path().join("box.heap"))?;
+/// let section = heap.enter();
+/// let mut answer = PBox::new_in(41, &section);
+/// *answer += 1;
+/// assert_eq!(*answer, 42);
+/// # Ok::<(), strewn::Error>(())
+/// ```
+///
+/// Dropping it frees the object, and what that owns in turn.
 #[repr(transparent)]
-pub struct PBox<T> {
+pub struct PBox<'s, T> {
     addr: NonZeroU64,
-    _owns: PhantomData<T>,
+    _owns: PhantomData<(T, &'s ())>,
 }
 
-impl<T: Persist> PBox<T> {
+impl<'s, T: Persist> PBox<'s, T> {
+    /// Moves `value` into the heap of `section`.
+    ///
+    /// # Panics
+    /// If the heap is full; see [`PBox::try_new_in`].
+    pub fn new_in(value: T, section: &'s Section<'_>) -> Self {
+        match Self::try_new_in(value, section) {
+            Ok(new) => new,
+            Err(e) => panic!("{e}"),
+        }
+    }
+
     /// Moves `value` into the heap of `section`.
     ///
     /// # Errors
     /// `HeapFull` or `OutOfMemory`; `value` is dropped then.
-    pub fn new(value: T, section: &Section<'_>) -> Result<Self> {
+    pub fn try_new_in(value: T, section: &'s Section<'_>) -> Result<Self> {
         let addr = section.alloc_address(Layout::new::<T>())?;
         // SAFETY: the memory was just allocated for a T, and nobody else knows it.
-        unsafe { write_ptr::<T>(addr).write(value) };
+        unsafe { own_ptr::<T>(addr).write(value) };
         // SAFETY: same.
         Ok(unsafe { Self::from_address(addr) })
     }
 
-    /// Reads the object.
-    ///
-    /// # Panics
-    /// If the box belongs to another heap than `section`; see [`PBox::belongs_to`].
-    #[inline]
-    pub fn get<'a>(&'a self, section: &'a Section<'_>) -> &'a T {
-        self.assert_owner(section);
-        // SAFETY: the box owns an initialised T at its address, which is mapped while the section borrows the heap. It is borrowed for 'a, so nobody has a
-        // unique reference; and shared references never write (`Persist` excludes interior mutability).
-        unsafe { &*read_ptr::<T>(self.addr.get(), Layout::new::<T>()) }
-    }
-
-    /// Gives access to change the object; the write is caught by hardware, whenever it happens in the section.
-    ///
-    /// # Panics
-    /// If the box belongs to another heap than `section`.
-    #[inline]
-    pub fn get_mut<'a>(&'a mut self, section: &'a Section<'_>) -> &'a mut T {
-        self.assert_owner(section);
-        // SAFETY: as in `get`, and the box is borrowed uniquely for 'a; it is the only owner.
-        unsafe { &mut *write_ptr::<T>(self.addr.get()) }
-    }
-
     /// Moves the object out of the heap and frees its memory.
-    ///
-    /// # Panics
-    /// If the box belongs to another heap than `section`.
-    pub fn into_inner(self, section: &Section<'_>) -> T {
-        self.assert_owner(section);
-        // SAFETY: the box owns an initialised T, and is gone after this call.
-        let value = unsafe { write_ptr::<T>(self.addr.get()).read() };
-        section.free_address(self.addr.get());
+    pub fn into_inner(this: Self) -> T {
+        let addr = Self::into_address(this);
+        // SAFETY: the box owned an initialised T, and is gone.
+        let value = unsafe { own_ptr::<T>(addr).read() };
+        free(addr);
         value
     }
 
-    /// Frees the object. What it owns in turn is not freed: free that first.
-    ///
-    /// # Panics
-    /// If the box belongs to another heap than `section`.
-    pub fn free(self, section: &Section<'_>) {
-        drop(self.into_inner(section));
+    /// Gives up the box, and keeps the object for the rest of the section. After that it is a leak: see [`Heap::leaks`](crate::Heap::leaks).
+    pub fn leak(this: Self) -> &'s mut T {
+        let addr = Self::into_address(this);
+        // SAFETY: an initialised T that nothing else owns; 's ends before the section does.
+        unsafe { &mut *write_ptr::<T>(addr, size_of::<T>(), Layout::new::<T>()) }
     }
+}
 
-    /// Whether the object is in the heap of `section`.
-    #[inline]
-    pub fn belongs_to(&self, section: &Section<'_>) -> bool {
-        section.owns_address(self.addr.get())
-    }
-
+impl<T> PBox<'_, T> {
     /// The object's address: the same for as long as it lives, in every process.
-    pub fn address(&self) -> u64 {
-        self.addr.get()
+    pub fn address(this: &Self) -> u64 {
+        this.addr.get()
+    }
+
+    /// Gives up the box, not the object.
+    pub(crate) fn into_address(this: Self) -> u64 {
+        std::mem::ManuallyDrop::new(this).addr.get()
     }
 
     /// The box that owns the object at `addr`.
     ///
     /// # Safety
-    /// `addr` is not zero and holds an initialised T, allocated for the layout of T, that nothing else owns.
+    /// `addr` is not zero and holds an initialised T, allocated for the layout of T, that nothing else owns, in a heap of which a section lasts at least as long as
+    /// the lifetime of the box.
     pub(crate) unsafe fn from_address(addr: u64) -> Self {
         // SAFETY: not zero, by the contract.
         Self { addr: unsafe { NonZeroU64::new_unchecked(addr) }, _owns: PhantomData }
     }
+}
 
-    #[inline]
-    fn assert_owner(&self, section: &Section<'_>) {
-        assert!(self.belongs_to(section), "the object at {:#x} is not in the heap of this section", self.addr);
+impl<T> Drop for PBox<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: the box owns an initialised T, which is dropped here and nowhere else.
+        unsafe { own_ptr::<T>(self.addr.get()).drop_in_place() };
+        free(self.addr.get());
     }
 }
 
-impl<T> fmt::Debug for PBox<T> {
+impl<T: Persist> Deref for PBox<'_, T> {
+    type Target = T;
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the box owns an initialised T at its address, which is mapped while the box lives: no longer than a section. It is borrowed, so nobody has a unique
+        // reference; what can be changed through a shared one is read through its own lane.
+        unsafe { &*read_ptr::<T>(self.addr.get(), Layout::new::<T>()) }
+    }
+}
+
+impl<T: Persist> DerefMut for PBox<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as in `deref`, and the box is borrowed uniquely; it is the only owner.
+        unsafe { &mut *write_ptr::<T>(self.addr.get(), size_of::<T>(), Layout::new::<T>()) }
+    }
+}
+
+// SAFETY: an address of the heap, which is the same in every process; the object is named to the walker.
+unsafe impl<T: Persist> Persist for PBox<'_, T> {
+    type In<'s> = PBox<'s, T::In<'s>>;
+    const INTERIOR: bool = false;
+    const WRITES: Writes = Writes::OfHeap;
+    fn describe(schema: &mut Schema) -> String {
+        format!("PBox<{}>", T::describe(schema))
+    }
+    unsafe fn walk(this: *mut Self, walker: &mut Walker<'_>) -> Result<()> {
+        // SAFETY: a box is one word, readable by the contract of this function.
+        walker.owns::<T>(unsafe { this.cast::<u64>().read() }, 1, size_of::<T>())
+    }
+}
+
+impl<T: Persist + Clone> Clone for PBox<'_, T> {
+    /// Copies the object, in the same heap.
+    ///
+    /// # Panics
+    /// If the heap is full, or if this thread is not inside a section of it.
+    fn clone(&self) -> Self {
+        let value = T::clone(self);
+        let addr = super::expect(super::allocate_beside(self.addr.get(), Layout::new::<T>()));
+        // SAFETY: the memory was just allocated for a T, in the heap of this box, and nobody else knows it.
+        unsafe {
+            own_ptr::<T>(addr).write(value);
+            Self::from_address(addr)
+        }
+    }
+}
+
+impl<T: Persist> AsRef<T> for PBox<'_, T> {
+    fn as_ref(&self) -> &T {
+        self
+    }
+}
+
+impl<T: Persist> AsMut<T> for PBox<'_, T> {
+    fn as_mut(&mut self) -> &mut T {
+        self
+    }
+}
+
+impl<T: Persist> Borrow<T> for PBox<'_, T> {
+    fn borrow(&self) -> &T {
+        self
+    }
+}
+
+impl<T: Persist> BorrowMut<T> for PBox<'_, T> {
+    fn borrow_mut(&mut self) -> &mut T {
+        self
+    }
+}
+
+impl<T: Persist + PartialEq> PartialEq for PBox<'_, T> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl<T: Persist + Eq> Eq for PBox<'_, T> {}
+
+impl<T: Persist + PartialOrd> PartialOrd for PBox<'_, T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        (**self).partial_cmp(&**other)
+    }
+}
+
+impl<T: Persist + Ord> Ord for PBox<'_, T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (**self).cmp(&**other)
+    }
+}
+
+impl<T: Persist + Hash> Hash for PBox<'_, T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
+}
+
+impl<T: Persist + fmt::Debug> fmt::Debug for PBox<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PBox({:#x})", self.addr)
+        (**self).fmt(f)
+    }
+}
+
+impl<T: Persist + fmt::Display> fmt::Display for PBox<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
     }
 }

@@ -1,9 +1,11 @@
 //! [`Root`]: a named object from which a program finds everything else.
 
-use super::{PBox, Persist, read_ptr, write_ptr};
+use super::access::{read_ptr, write_ptr};
+use super::walk::{Purpose, Walker};
+use super::{PBox, Persist, Predecessor, Schema};
 use crate::base::sync::lock;
 use crate::base::{Error, ErrorKind, Result};
-use crate::checkpoint::RootType;
+use crate::checkpoint::{Lookup, RootType};
 use crate::heap::Heap;
 use crate::section::Section;
 use std::alloc::Layout;
@@ -14,74 +16,225 @@ use std::ops::{Deref, DerefMut};
 pub struct Root<'h, T> {
     heap: &'h Heap,
     name: String,
-    addr: u64,
-    _owns: PhantomData<T>,
+    /// Of the description of its type.
+    fingerprint: u64,
+    _is: PhantomData<fn() -> T>,
 }
 
 /// Shared access to a root, for the rest of a section.
 pub struct RootRef<'r, T: Persist> {
-    root: &'r Root<'r, T>,
-    value: &'r T,
+    _release: Release<'r>,
+    value: &'r T::In<'r>,
 }
 
 /// Unique access to a root, for the rest of a section.
 pub struct RootMut<'r, T: Persist> {
-    root: &'r Root<'r, T>,
-    value: &'r mut T,
+    _release: Release<'r>,
+    value: &'r mut T::In<'r>,
+}
+
+/// Ends a borrow.
+struct Release<'r> {
+    heap: &'r Heap,
+    name: &'r str,
+    alone: bool,
+}
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        lock(&self.heap.engine().roots).release(self.name, self.alone);
+    }
 }
 
 impl Heap {
-    /// Finds the root `name`, or creates it with what `init` returns.
+    /// Finds the root `name`, or creates it with what `init` returns. Name the type with any lifetime, or none: `heap.root::<Desk>("desk", |section| ...)`.
+    ///
+    /// A root of an older type is migrated: see [`Migrate`](crate::Migrate). Fields that are no part of checkpoints are made anew when a root is found for the first time
+    /// since the heap was opened; and all that can be reached from it is checked then, if [`HeapOptions::verify`](crate::HeapOptions::verify) asks for it.
     ///
     /// # Errors
-    /// `RootType` if the root holds another type (by name, size and alignment); what `init` returns; `HeapFull`, `OutOfMemory`, `Forked`.
-    pub fn root<T: Persist>(&self, name: &str, init: impl FnOnce(&Section<'_>) -> Result<T>) -> Result<Root<'_, T>> {
+    /// `RootType` if the root holds another type; the message has the fingerprints of both, and the first field that differs. What `init` returns; `Corrupt`; `HeapFull`,
+    /// `OutOfMemory`, `Forked`; `InSection` inside a section of another heap.
+    pub fn root<T: Persist>(
+        &self,
+        name: &str,
+        init: impl for<'s> FnOnce(&'s Section<'_>) -> Result<T::In<'s>>,
+    ) -> Result<Root<'_, T>> {
         if let Some(root) = self.find_root(name)? {
             return Ok(root);
         }
         let section = self.try_enter()?;
-        let value = PBox::new(init(&section)?, &section)?;
-        let addr = value.address();
-        if lock(&self.engine().roots).insert(name, RootType::of::<T>(), addr) {
-            return Ok(Root { heap: self, name: name.to_string(), addr, _owns: PhantomData });
-        }
-        // Another thread, or `init` itself, was faster.
-        value.free(&section);
+        let value = PBox::try_new_in(init(&section)?, &section)?;
+        if lock(&self.engine().roots).insert(name, RootType::of::<T>(), PBox::address(&value)) {
+            PBox::into_address(value);
+        } // Else another thread, or `init` itself, was faster, and this one is dropped.
         self.find_root(name)?.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("root `{name}` came and went")))
     }
 
     /// Finds the root `name`, if there is one.
     ///
     /// # Errors
-    /// `RootType` if it holds another type.
+    /// As for [`Heap::root`].
     pub fn find_root<T: Persist>(&self, name: &str) -> Result<Option<Root<'_, T>>> {
-        let addr = lock(&self.engine().roots).find(name, &RootType::of::<T>())?;
-        Ok(addr.map(|addr| Root { heap: self, name: name.to_string(), addr, _owns: PhantomData }))
+        let section = self.try_enter()?;
+        let kind = RootType::of::<T>();
+        let fingerprint = kind.fingerprint();
+        let _one_at_a_time = lock(&self.engine().preparing);
+        let found = lock(&self.engine().roots).find(name, &kind);
+        match found {
+            Lookup::Nothing => return Ok(None),
+            Lookup::Ready => {}
+            Lookup::Unprepared(addr) => self.prepare::<T>(name, addr)?,
+            Lookup::Other(addr, stored) => match way_from::<T>(&stored) {
+                Some(steps) => self.migrate::<T>(name, addr, &steps, &section)?,
+                None => return Err(kind.mismatch(name, addr, &stored)),
+            },
+        }
+        Ok(Some(Root { heap: self, name: name.to_owned(), fingerprint, _is: PhantomData }))
+    }
+
+    /// Takes the root `name` out of the table. What it held belongs to the caller, who puts it elsewhere or drops it before the section ends.
+    ///
+    /// # Errors
+    /// `RootBorrowed` if someone has it; else as for [`Heap::root`].
+    pub fn remove_root<'s, T: Persist>(
+        &self,
+        name: &str,
+        section: &'s Section<'_>,
+    ) -> Result<Option<PBox<'s, T::In<'s>>>> {
+        let Some(root) = self.find_root::<T>(name)? else { return Ok(None) };
+        root.check_section(section)?;
+        let addr = lock(&self.engine().roots).remove(name, root.fingerprint)?;
+        // SAFETY: a root's address holds an initialised T, which the table owned and nobody borrows; 's is a section of this heap.
+        Ok(addr.map(|addr| unsafe { PBox::from_address(addr) }))
+    }
+
+    /// Swaps what the two roots of each pair hold, of all pairs at once: no checkpoint has some of them.
+    ///
+    /// # Errors
+    /// `NotFound`, `RootBorrowed`, `RootType` if the two have different types: nothing was swapped. `InvalidArgument` if a name occurs twice.
+    pub fn swap_roots(&self, pairs: &[(&str, &str)]) -> Result<()> {
+        let _section = self.try_enter()?;
+        lock(&self.engine().roots).swap(pairs)
+    }
+
+    /// What is done once in each process before a root is used.
+    fn prepare<T: Persist>(&self, name: &str, addr: u64) -> Result<()> {
+        let engine = self.engine();
+        if engine.verifies {
+            // SAFETY: nobody has found the root yet in this process, and what it shares with others is not walked again.
+            unsafe { self.walk(Purpose::Trace, name, |walker| walker.root::<T>(addr))? };
+        }
+        if Schema::of::<T>().rebuilds {
+            // SAFETY: as above; the caller is inside a section.
+            unsafe { self.walk(Purpose::Rebuild, name, |walker| walker.root::<T>(addr))? };
+        }
+        lock(&engine.roots).prepared(name, RootType::of::<T>(), |walker, addr| {
+            // SAFETY: whoever traces promises it.
+            unsafe { walker.root::<T>(addr) }
+        });
+        Ok(())
+    }
+
+    /// Calls `walk` with a walker.
+    ///
+    /// # Safety
+    /// That of [`Walker::root`].
+    unsafe fn walk(
+        &self,
+        purpose: Purpose,
+        name: &str,
+        walk: impl FnOnce(&mut Walker<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let engine = self.engine();
+        let mut shared = lock(&engine.shared);
+        let mut walker = Walker::new(&engine.allocator, purpose);
+        walker.skip(shared.get(&purpose));
+        walk(&mut walker).map_err(|e| e.context(format_args!("{}: root `{name}`", self.path().display())))?;
+        shared.entry(purpose).or_default().extend(walker.into_shared());
+        Ok(())
+    }
+
+    /// Brings the root `name` at `addr` from an older type to `T`, by `steps`.
+    fn migrate<T: Persist>(&self, name: &str, addr: u64, steps: &[Predecessor], section: &Section<'_>) -> Result<()> {
+        let engine = self.engine();
+        lock(&engine.roots).check_free(name)?;
+        let oldest = &steps[0];
+        if engine.verifies {
+            // SAFETY: nobody has the root, which is of another type than this program's others.
+            unsafe { self.walk(Purpose::Trace, name, |walker| (oldest.walk)(walker, addr))? };
+        }
+        if (oldest.described)().rebuilds {
+            // SAFETY: as above; the caller is inside a section.
+            unsafe { self.walk(Purpose::Rebuild, name, |walker| (oldest.walk)(walker, addr))? };
+        }
+        // From here on what fails leaves half of it behind, as a panic would.
+        let half = HalfDone(self);
+        let mut at = addr;
+        for step in steps {
+            // SAFETY: the object that the root had, or the last step made, and of that type; nobody else has it.
+            at = unsafe { (step.carry)(at, section) }
+                .map_err(|e| e.context(format_args!("{}: root `{name}`: migration", self.path().display())))?;
+        }
+        lock(&engine.roots).replace(name, RootType::of::<T>(), at, |walker, addr| {
+            // SAFETY: whoever traces promises it.
+            unsafe { walker.root::<T>(addr) }
+        });
+        std::mem::forget(half);
+        Ok(())
     }
 }
 
+/// Makes the heap refuse checkpoints, unless it is forgotten.
+struct HalfDone<'h>(&'h Heap);
+
+impl Drop for HalfDone<'_> {
+    fn drop(&mut self) {
+        self.0.engine().note_panic();
+    }
+}
+
+/// The steps from what is stored to `T`, oldest first.
+fn way_from<T: Persist>(stored: &RootType) -> Option<Vec<Predecessor>> {
+    let mut steps = Vec::new();
+    let mut next = T::predecessor();
+    while let Some(step) = next {
+        let found = (step.kind)().matches(stored);
+        next = (step.predecessor)();
+        steps.insert(0, step);
+        if found {
+            return Some(steps);
+        }
+    }
+    None
+}
+
 impl<T: Persist> Root<'_, T> {
-    /// Reads the root.
+    /// Reads the root. Other threads may read it meanwhile, so it must be `Sync`.
     ///
     /// # Errors
-    /// `RootBorrowed` if someone is writing it; `InvalidArgument` if `section` is of another heap.
-    pub fn read<'r>(&'r self, section: &'r Section<'_>) -> Result<RootRef<'r, T>> {
-        self.borrow(section, false)?;
-        // SAFETY: the root's address holds an initialised T (its type was checked when it was found) for as long as the heap is open. The table has just granted
-        // a shared borrow, which lasts as long as the guard.
-        let value = unsafe { &*read_ptr::<T>(self.addr, Layout::new::<T>()) };
-        Ok(RootRef { root: self, value })
+    /// `RootBorrowed` if someone is writing it; `InvalidArgument` if `section` is of another heap; `NotFound` if it was removed, `RootType` if it is another one now.
+    pub fn read<'r>(&'r self, section: &'r Section<'_>) -> Result<RootRef<'r, T>>
+    where
+        T::In<'r>: Sync,
+    {
+        let (addr, release) = self.borrow(section, false)?;
+        // SAFETY: the root's address holds an initialised T (its type was checked), which is the same type but for the lifetime, for as long as it is not removed. The
+        // table has just granted a shared borrow, which lasts as long as the guard.
+        let value = unsafe { &*read_ptr::<T::In<'r>>(addr, Layout::new::<T::In<'r>>()) };
+        Ok(RootRef { _release: release, value })
     }
 
     /// Gives access to change the root.
     ///
     /// # Errors
-    /// `RootBorrowed` if someone is reading or writing it; `InvalidArgument` if `section` is of another heap.
+    /// `RootBorrowed` if someone is reading or writing it; else as for [`Root::read`].
     pub fn write<'r>(&'r self, section: &'r Section<'_>) -> Result<RootMut<'r, T>> {
-        self.borrow(section, true)?;
+        let (addr, release) = self.borrow(section, true)?;
+        let layout = Layout::new::<T::In<'r>>();
         // SAFETY: as in `read`; the borrow that the table granted is unique.
-        let value = unsafe { &mut *write_ptr::<T>(self.addr) };
-        Ok(RootMut { root: self, value })
+        let value = unsafe { &mut *write_ptr::<T::In<'r>>(addr, layout.size(), layout) };
+        Ok(RootMut { _release: release, value })
     }
 
     /// The root's name.
@@ -89,50 +242,40 @@ impl<T: Persist> Root<'_, T> {
         &self.name
     }
 
-    fn borrow(&self, section: &Section<'_>, alone: bool) -> Result<()> {
-        if !std::ptr::eq(section.engine(), self.heap.engine()) {
-            let what = format!("root `{}` is of {}, the section is not", self.name, self.heap.path().display());
-            return Err(Error::new(ErrorKind::InvalidArgument, what));
+    fn borrow<'r>(&'r self, section: &Section<'_>, alone: bool) -> Result<(u64, Release<'r>)> {
+        self.check_section(section)?;
+        let addr = lock(&self.heap.engine().roots).borrow(&self.name, self.fingerprint, alone)?;
+        Ok((addr, Release { heap: self.heap, name: &self.name, alone }))
+    }
+
+    fn check_section(&self, section: &Section<'_>) -> Result<()> {
+        if std::ptr::eq(section.engine(), self.heap.engine()) {
+            return Ok(());
         }
-        lock(&self.heap.engine().roots).borrow(&self.name, alone)
-    }
-
-    fn release(&self, alone: bool) {
-        lock(&self.heap.engine().roots).release(&self.name, alone);
+        let what = format!("root `{}` is of {}, the section is not", self.name, self.heap.path().display());
+        Err(Error::new(ErrorKind::InvalidArgument, what))
     }
 }
 
-impl<T: Persist> Deref for RootRef<'_, T> {
-    type Target = T;
+impl<'r, T: Persist> Deref for RootRef<'r, T> {
+    type Target = T::In<'r>;
     #[inline]
-    fn deref(&self) -> &T {
+    fn deref(&self) -> &T::In<'r> {
         self.value
     }
 }
 
-impl<T: Persist> Deref for RootMut<'_, T> {
-    type Target = T;
+impl<'r, T: Persist> Deref for RootMut<'r, T> {
+    type Target = T::In<'r>;
     #[inline]
-    fn deref(&self) -> &T {
+    fn deref(&self) -> &T::In<'r> {
         self.value
     }
 }
 
-impl<T: Persist> DerefMut for RootMut<'_, T> {
+impl<'r, T: Persist> DerefMut for RootMut<'r, T> {
     #[inline]
-    fn deref_mut(&mut self) -> &mut T {
+    fn deref_mut(&mut self) -> &mut T::In<'r> {
         self.value
-    }
-}
-
-impl<T: Persist> Drop for RootRef<'_, T> {
-    fn drop(&mut self) {
-        self.root.release(false);
-    }
-}
-
-impl<T: Persist> Drop for RootMut<'_, T> {
-    fn drop(&mut self) {
-        self.root.release(true);
     }
 }

@@ -6,18 +6,8 @@ use std::path::PathBuf;
 
 const WORDS: [&str; 4] = ["a", "persistent", "", "heap"];
 
-#[repr(C)]
-struct Desk {
-    steps: u64,
-    numbers: PVec<u32>,
-    words: PVec<PVec<u8>>,
-    /// More than half a page: in a page run.
-    large: PVec<u64>,
-    odd: Option<PBox<[u64; 3]>>,
-}
-
-// SAFETY: every field is Persist, and the layout is that of C.
-unsafe impl Persist for Desk {}
+/// Steps, numbers, words, more than half a page (in a page run), and something odd.
+type Desk<'s> = (u64, PVec<'s, u32>, PVec<'s, PString<'s>>, PVec<'s, u64>, Option<PBox<'s, [u64; 3]>>);
 
 #[cfg(any(miri, strewn_twin))]
 fn place() -> ((), PathBuf) {
@@ -33,50 +23,50 @@ fn place() -> (tempfile::TempDir, PathBuf) {
 
 fn work(heap: &Heap) -> Result<u64> {
     let section = heap.enter();
-    let empty = || Desk { steps: 0, numbers: PVec::new(), words: PVec::new(), large: PVec::new(), odd: None };
-    let root = heap.root("desk", |_| Ok(empty()))?;
+    let root = heap.root::<Desk>("desk", |section| {
+        Ok((0, PVec::new_in(section), PVec::new_in(section), PVec::new_in(section), None))
+    })?;
     let mut desk = root.write(&section)?;
-    desk.steps += 1;
-    let steps = desk.steps;
+    let (steps, numbers, words, large, odd) = &mut *desk;
+    *steps += 1;
     for _ in 0..5 {
-        let next = desk.numbers.len() as u32;
-        desk.numbers.push(next, &section)?;
+        let next = numbers.len() as u32;
+        numbers.push(next);
     }
-    if steps % 3 == 0 {
-        let last = desk.numbers.pop(&section);
-        assert!(last.is_some());
-        let first = desk.numbers.swap_remove(0, &section);
-        desk.numbers.extend_from_slice(&[first, last.unwrap()], &section)?;
+    if *steps % 3 == 0 {
+        let last = numbers.pop().unwrap();
+        let first = numbers.swap_remove(0);
+        numbers.extend_from_slice(&[first, last]);
     }
-    let word = PVec::from_slice(WORDS[steps as usize % 4].as_bytes(), &section)?;
-    desk.words.push(word, &section)?;
-    if desk.large.is_empty() {
-        desk.large.extend_from_slice(&[7; 600], &section)?;
+    words.push(PString::from_str_in(WORDS[*steps as usize % 4], &section));
+    if large.is_empty() {
+        large.resize(600, 7);
     }
-    desk.large.as_mut_slice(&section)[steps as usize] = steps;
-    match desk.odd.take() {
+    large[*steps as usize] = *steps;
+    match odd.take() {
         Some(mut odd) => {
-            odd.get_mut(&section)[1] = steps;
-            assert_eq!(odd.into_inner(&section), [steps - 1, steps, 9]);
+            odd[1] = *steps;
+            assert_eq!(PBox::into_inner(odd), [*steps - 1, *steps, 9]);
         }
-        None => desk.odd = Some(PBox::new([steps, 0, 9], &section)?),
+        None => *odd = Some(PBox::new_in([*steps, 0, 9], &section)),
     }
-    Ok(steps)
+    Ok(*steps)
 }
 
-fn check(heap: &Heap, steps: u64) {
+fn check(heap: &Heap, expected: u64) {
     let section = heap.enter();
     let root = heap.find_root::<Desk>("desk").unwrap().unwrap();
     let desk = root.read(&section).unwrap();
-    assert_eq!((desk.steps, desk.numbers.len() as u64), (steps, 5 * steps));
-    let mut numbers = desk.numbers.as_slice(&section).to_vec();
+    let (steps, numbers, words, large, odd) = &*desk;
+    assert_eq!((*steps, numbers.len() as u64), (expected, 5 * expected));
+    let mut numbers = numbers.to_vec();
     numbers.sort_unstable();
-    assert!(numbers.into_iter().eq(0..5 * steps as u32));
-    for (step, word) in (1..).zip(desk.words.as_slice(&section)) {
-        assert_eq!(word.as_slice(&section), WORDS[step % 4].as_bytes());
+    assert!(numbers.into_iter().eq(0..5 * expected as u32));
+    for (step, word) in (1..).zip(words) {
+        assert_eq!(word, WORDS[step % 4]);
     }
-    assert!((1..600).zip(&desk.large.as_slice(&section)[1..]).all(|(i, n)| *n == if i <= steps { i } else { 7 }));
-    assert_eq!(desk.odd.as_ref().map(|odd| *odd.get(&section)), (steps % 2 == 1).then_some([steps, 0, 9]));
+    assert!((1..600).zip(&large[1..]).all(|(i, n)| *n == if i <= expected { i } else { 7 }));
+    assert_eq!(odd.as_deref(), (expected % 2 == 1).then_some(&[expected, 0, 9]));
 }
 
 #[test]

@@ -1,0 +1,37 @@
+//! Where an object is read and written: the rules of the two lanes.
+//!
+//! - Shared references lead through the dense lane, where reading is as fast as in a `Box`, unless the type can be changed through them: then through the object's own lane,
+//!   where writing is noticed.
+//! - Unique references lead through the object's own lane, or, with a write barrier, through the dense lane after the object was marked.
+//! - The two never coexist, though they are different addresses: both borrow the owner.
+
+use super::Persist;
+use crate::alloc::{Class, SLOT_BYTES_MAX};
+use crate::arena::dense_address;
+use crate::sys;
+use crate::track::write_address;
+use std::alloc::Layout;
+
+/// Whether an object of `layout` lies in a slot, and so has a twin in the dense lane.
+#[inline]
+pub const fn in_slot(layout: Layout) -> bool {
+    layout.size() <= SLOT_BYTES_MAX && Class::of(layout).is_some()
+}
+
+/// The pointer to read values of `T` through, at the start of an object of `layout`.
+#[inline]
+pub fn read_ptr<T: Persist>(addr: u64, layout: Layout) -> *const T {
+    sys::ptr(if !T::INTERIOR && in_slot(layout) { dense_address(addr) } else { addr }).cast()
+}
+
+/// The pointer to change `bytes` bytes of values of `T` through, at `addr`, within an object of `layout`.
+#[inline]
+pub fn write_ptr<T: Persist>(addr: u64, bytes: usize, layout: Layout) -> *mut T {
+    sys::ptr(if in_slot(layout) { write_address(addr, bytes, T::WRITES) } else { addr }).cast()
+}
+
+/// The pointer to a value that is being made or given up: at its own address, without a mark. What is new is recorded anyway.
+#[inline]
+pub fn own_ptr<T>(addr: u64) -> *mut T {
+    sys::ptr(addr).cast()
+}

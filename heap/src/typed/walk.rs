@@ -1,0 +1,209 @@
+//! [`Walker`]: goes from a root to everything that can be reached from it, without recursion from object to object.
+//!
+//! - K1. An object is owned once, or shared by any number of `PArc`; it is walked once.
+//! - K2. What an address leads to is checked before it is read: an allocated object of this heap that is large enough, aligned, and starts there.
+
+use super::Persist;
+use crate::alloc::{Allocator, SLOT_BYTES_MAX};
+use crate::arena::dense_address;
+use crate::base::{Error, ErrorKind, Result};
+use crate::sys;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+
+/// What a walk is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// To find what can be reached, and to check it on the way.
+    Trace,
+    /// To make anew the fields that are no part of checkpoints.
+    Rebuild,
+}
+
+/// How an object was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// By its only owner.
+    Owned,
+    /// By this many that share it.
+    Shared(u64),
+}
+
+/// An object that was reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Reached {
+    /// How.
+    pub held: Held,
+    /// The type of its values.
+    pub type_name: &'static str,
+}
+
+/// Values in one object, to be walked.
+struct Values {
+    addr: u64,
+    count: usize,
+    step: usize,
+    type_name: &'static str,
+    walk: unsafe fn(*mut u8, &mut Walker<'_>) -> Result<()>,
+}
+
+/// Goes through a heap from value to value. [`Persist::walk`] tells it what a value owns.
+pub struct Walker<'w> {
+    purpose: Purpose,
+    allocator: &'w Allocator,
+    reached: HashMap<u64, Reached>,
+    queue: Vec<Values>,
+    object: u64,
+    field: &'static str,
+}
+
+impl<'w> Walker<'w> {
+    /// A walk through the heap of `allocator`.
+    pub(crate) fn new(allocator: &'w Allocator, purpose: Purpose) -> Self {
+        Self { purpose, allocator, reached: HashMap::new(), queue: Vec::new(), object: 0, field: "" }
+    }
+
+    /// Walks everything that can be reached from the object at `addr`, which holds a `T`, and was not reached before.
+    ///
+    /// # Errors
+    /// `Corrupt`, for an address that leads to no such object, or bytes that are not valid.
+    ///
+    /// # Safety
+    /// Nobody writes what is reached, meanwhile. If the purpose is to rebuild, nobody uses it, and this thread is inside a section.
+    pub(crate) unsafe fn root<T: Persist>(&mut self, addr: u64) -> Result<()> {
+        self.owns::<T>(addr, 1, size_of::<T>())?;
+        while let Some(mut values) = self.queue.pop() {
+            self.object = values.addr;
+            for _ in 0..values.count {
+                self.field = "";
+                // SAFETY: the values lie in an allocated object (K2), which nobody else uses, by the contract of this function.
+                unsafe { (values.walk)(self.pointer(values.addr), self) }
+                    .map_err(|e| if e.kind() == ErrorKind::Corrupt { e.context(values.type_name) } else { e })?;
+                values.addr += values.step as u64;
+            }
+        }
+        Ok(())
+    }
+
+    /// Shared objects that are not to be walked again: others may be using them.
+    pub(crate) fn skip(&mut self, shared: Option<&HashMap<u64, &'static str>>) {
+        let shared = shared.into_iter().flatten();
+        self.reached.extend(shared.map(|(addr, type_name)| (*addr, Reached { held: Held::Shared(0), type_name })));
+    }
+
+    /// The shared objects that were reached, and their types.
+    pub(crate) fn into_shared(self) -> impl Iterator<Item = (u64, &'static str)> {
+        let shared =
+            |(addr, reached): (u64, Reached)| (reached.held != Held::Owned).then_some((addr, reached.type_name));
+        self.reached.into_iter().filter_map(shared)
+    }
+
+    /// What was reached, by address.
+    pub(crate) fn into_reached(self) -> HashMap<u64, Reached> {
+        self.reached
+    }
+
+    /// The value that is looked at owns the object at `addr`, alone: it has room for `bytes`, and starts with `count` values of `T`.
+    ///
+    /// # Errors
+    /// `Corrupt` if there is no such object, or if it is owned already.
+    pub fn owns<T: Persist>(&mut self, addr: u64, count: usize, bytes: usize) -> Result<()> {
+        self.check::<T>(addr, count, bytes)?;
+        let type_name = std::any::type_name::<T>();
+        match self.reached.entry(addr) {
+            Entry::Occupied(other) => {
+                let other = other.get().type_name;
+                Err(self.wrong(format_args!("{addr:#x} is owned twice, as {other} and as {type_name}")))
+            }
+            Entry::Vacant(place) => {
+                place.insert(Reached { held: Held::Owned, type_name });
+                self.enqueue::<T>(addr, count);
+                Ok(())
+            }
+        }
+    }
+
+    /// The value that is looked at is one of those that share the object at `addr`, which starts with a `T`.
+    ///
+    /// # Errors
+    /// `Corrupt` if there is no such object, or if it is owned by another alone.
+    pub fn shares<T: Persist>(&mut self, addr: u64) -> Result<()> {
+        self.check::<T>(addr, 1, size_of::<T>())?;
+        let type_name = std::any::type_name::<T>();
+        match self.reached.entry(addr) {
+            Entry::Occupied(mut other) => match other.get_mut() {
+                Reached { held: Held::Shared(count), type_name: other } if *other == type_name => {
+                    *count += 1;
+                    Ok(())
+                }
+                Reached { type_name: other, .. } => {
+                    let other = *other;
+                    Err(self.wrong(format_args!("{addr:#x} is held as {other} and as {type_name}")))
+                }
+            },
+            Entry::Vacant(place) => {
+                place.insert(Reached { held: Held::Shared(1), type_name });
+                self.enqueue::<T>(addr, 1);
+                Ok(())
+            }
+        }
+    }
+
+    /// For messages: the field that is looked at next.
+    pub fn field(&mut self, name: &'static str) {
+        self.field = name;
+    }
+
+    /// Writes `make()` to a field that is no part of checkpoints, if that is what the walk is for. The old value is not dropped: it is another process's.
+    ///
+    /// # Safety
+    /// `field` is a field of the value that is looked at, or of one within.
+    pub unsafe fn rebuild<F>(&mut self, field: *mut F, make: fn() -> F) {
+        if self.purpose == Purpose::Rebuild {
+            // SAFETY: a walk to rebuild leads through lanes where writes are caught, and nobody uses the value meanwhile (`root`).
+            unsafe { field.write(make()) };
+        }
+    }
+
+    /// The bytes at hand are none that a `T` has.
+    pub fn invalid<T>(&self, what: impl fmt::Display) -> Error {
+        self.wrong(format_args!("{what} is no {}", std::any::type_name::<T>()))
+    }
+
+    fn wrong(&self, what: fmt::Arguments<'_>) -> Error {
+        let field = if self.field.is_empty() { String::new() } else { format!(", field `{}`", self.field) };
+        Error::new(ErrorKind::Corrupt, format!("object at {:#x}{field}: {what}", self.object))
+    }
+
+    /// K2.
+    fn check<T>(&self, addr: u64, count: usize, bytes: usize) -> Result<()> {
+        let (name, align) = (std::any::type_name::<T>(), align_of::<T>() as u64);
+        if !addr.is_multiple_of(align) {
+            return Err(self.wrong(format_args!("{addr:#x} is not aligned for {name}")));
+        }
+        let fits = count.checked_mul(size_of::<T>()).is_some_and(|used| used <= bytes);
+        match self.allocator.live_bytes(addr) {
+            Some(usable) if usable >= bytes && fits => Ok(()),
+            Some(usable) => {
+                Err(self.wrong(format_args!("{addr:#x} has {usable} bytes, too few for {count} of {name} in {bytes}")))
+            }
+            None => Err(self.wrong(format_args!("{addr:#x} is no object of this heap"))),
+        }
+    }
+
+    fn enqueue<T: Persist>(&mut self, addr: u64, count: usize) {
+        unsafe fn walk<T: Persist>(this: *mut u8, walker: &mut Walker<'_>) -> Result<()> {
+            // SAFETY: the caller's contract is that of `T::walk`.
+            unsafe { T::walk(this.cast(), walker) }
+        }
+        let (step, type_name) = (size_of::<T>(), std::any::type_name::<T>());
+        self.queue.push(Values { addr, count, step, type_name, walk: walk::<T> });
+    }
+
+    /// Through the dense lane, unless it writes.
+    fn pointer(&self, addr: u64) -> *mut u8 {
+        let in_slot = self.allocator.usable_bytes(addr).is_none_or(|bytes| bytes <= SLOT_BYTES_MAX);
+        sys::ptr(if in_slot && self.purpose != Purpose::Rebuild { dense_address(addr) } else { addr })
+    }
+}

@@ -64,6 +64,7 @@ fn whole(name: &Ident, said: &OfType, parameters: &Parameters<'_>, traits: &Trai
             }
             impl #of_impl __StrewnInSection for #itself #of_where {
                 fn check<#section>(#value: &mut <Self as #persist>::In<#section>) {
+                    fn __strewn_is_seen_as<#section, FieldType: #persist<In<#section> = Seen>, Seen>(_: *mut Seen) {}
                     #checks
                 }
             }

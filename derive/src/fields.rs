@@ -103,14 +103,18 @@ impl<'a> Fields<'a> {
         self.persisting().next().is_some()
     }
 
-    /// A pattern of them, and what must hold of what it binds: in another section, each has the type that it is said to have there.
+    /// A pattern of them, and statements that hold only if each has, in another section, the type that it is said to have there.
     pub(crate) fn in_section(&self, section: &TokenStream) -> (TokenStream, TokenStream) {
         let (mut pattern, mut checks) = (TokenStream::new(), TokenStream::new());
         for (index, (field, by)) in self.persisting().enumerate() {
             let (member, ty) = (&field.member, field.ty);
-            let bound = format_ident!("__strewn_field_{index}", span = Span::mixed_site());
+            let bound = format_ident!("__strewn_field_{index}", span = at(ty));
             pattern.extend(quote!(#member: #bound,));
-            checks.extend(quote_spanned!(at(ty)=> let _: &mut <#ty as #by>::In<#section> = #bound;));
+            checks.extend(quote_spanned! {at(ty)=>
+                // As in `described`: the compiler then says no more than once that a type is not `Persist`.
+                let _ = <#ty as #by>::INTERIOR;
+                __strewn_is_seen_as::<#section, #ty, _>(#bound);
+            });
         }
         (pattern, checks)
     }

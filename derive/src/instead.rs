@@ -2,6 +2,8 @@
 //!
 //! A macro sees names, not types: a `Cell` may be the user's own. So a name only picks the words, and the trait decides. A field of whose type `Vec` is a
 //! part is asked for a trait that exactly the types that are `Persist` have, and whose message is about `Vec`.
+//!
+//! Types that are not even `Send` are refused by their names, because the compiler would go on about threads. Who has an `Rc` of their own writes `self::Rc`.
 
 use crate::expand::{fresh, persist, support};
 use crate::refuse::parts;
@@ -13,89 +15,132 @@ use syn::{Path, Type};
 /// Names of one kind, why values of such types cannot live in a heap, and what can.
 struct Kind {
     names: &'static [&'static str],
+    send: bool,
     because: &'static str,
     instead: &'static str,
 }
 
 const KINDS: &[Kind] = &[
-    Kind { names: &["Box"], because: "it points out of the heap", instead: "use `PBox<'s, T>`" },
-    Kind { names: &["Vec"], because: "its elements lie outside the heap", instead: "use `PVec<'s, T>`" },
+    Kind { send: true, names: &["Box"], because: "it points out of the heap", instead: "use `PBox<'s, T>`" },
+    Kind { send: true, names: &["Vec"], because: "its elements lie outside the heap", instead: "use `PVec<'s, T>`" },
     Kind {
+        send: true,
         names: &["VecDeque", "LinkedList", "BinaryHeap"],
         because: "its elements lie outside the heap",
         instead: "use `PVec<'s, T>`",
     },
-    Kind { names: &["String"], because: "its text lies outside the heap", instead: "use `PString<'s>`" },
+    Kind { send: true, names: &["String"], because: "its text lies outside the heap", instead: "use `PString<'s>`" },
     Kind {
+        send: true,
         names: &["OsString", "PathBuf", "CString"],
         because: "its bytes lie outside the heap",
         instead: "use `PString<'s>`, or `PVec<'s, u8>`",
     },
-    Kind { names: &["Cow"], because: "it points out of the heap", instead: "use `PString<'s>` or `PVec<'s, T>`" },
     Kind {
-        names: &["Rc", "Arc"],
+        send: true,
+        names: &["Cow"],
+        because: "it points out of the heap",
+        instead: "use `PString<'s>` or `PVec<'s, T>`",
+    },
+    Kind {
+        send: false,
+        names: &["Rc"],
         because: "it points out of the heap",
         instead: "use `PArc<'s, T>`, which threads can share",
     },
+    Kind { send: true, names: &["Arc"], because: "it points out of the heap", instead: "use `PArc<'s, T>`" },
     Kind {
+        send: false,
         names: &["Weak"],
         because: "it points out of the heap",
         instead: "use an index, or `PArc<'s, T>` where that makes no cycle",
     },
-    Kind { names: &["HashMap"], because: "its entries lie outside the heap", instead: "use `PHashMap<'s, K, V>`" },
-    Kind { names: &["HashSet"], because: "its elements lie outside the heap", instead: "use `PHashSet<'s, T>`" },
-    Kind { names: &["BTreeMap"], because: "its entries lie outside the heap", instead: "use `PBTreeMap<'s, K, V>`" },
     Kind {
+        send: true,
+        names: &["HashMap"],
+        because: "its entries lie outside the heap",
+        instead: "use `PHashMap<'s, K, V>`",
+    },
+    Kind {
+        send: true,
+        names: &["HashSet"],
+        because: "its elements lie outside the heap",
+        instead: "use `PHashSet<'s, T>`",
+    },
+    Kind {
+        send: true,
+        names: &["BTreeMap"],
+        because: "its entries lie outside the heap",
+        instead: "use `PBTreeMap<'s, K, V>`",
+    },
+    Kind {
+        send: true,
         names: &["BTreeSet"],
         because: "its elements lie outside the heap",
         instead: "use `PBTreeMap<'s, T, ()>`, or `PHashSet<'s, T>` if their order does not matter",
     },
     Kind {
+        send: true,
         names: &["Cell", "RefCell", "UnsafeCell"],
         because: "writes through shared references would be missed",
         instead: "use `PCell<T>`",
     },
     Kind {
+        send: true,
         names: &["Mutex"],
         because: "writes through shared references would be missed, and after a crash it would stay locked",
         instead: "use `PMutex<T>`",
     },
     Kind {
+        send: true,
         names: &["RwLock"],
         because: "writes through shared references would be missed, and after a crash it would stay locked",
         instead: "use `PRwLock<T>`",
     },
     Kind {
+        send: true,
         names: &["OnceCell", "OnceLock", "LazyCell", "LazyLock", "Once"],
         because: "writes through shared references would be missed",
         instead: "use `Option<T>`, or a field with `#[persist(rebuild)]`",
     },
     Kind {
+        send: true,
         names: &["Condvar", "Barrier", "Sender", "SyncSender", "Receiver", "JoinHandle", "Thread"],
         because: "threads end with the process",
         instead: "use a field with `#[persist(rebuild)]`",
     },
     Kind {
+        send: true,
         names: &["File", "OwnedFd", "TcpStream", "TcpListener", "UdpSocket", "UnixStream", "UnixListener", "Child"],
         because: "the operating system closes it with the process",
         instead: "use a field with `#[persist(rebuild)]`, or `Option<File>` with it",
     },
     Kind {
+        send: true,
         names: &["Instant"],
         because: "it counts from a start that the next process does not share",
         instead: "use a `Duration`",
     },
     Kind {
+        send: true,
         names: &["SystemTime"],
         because: "its layout is the operating system's",
         instead: "use the `Duration` since `UNIX_EPOCH`, or a `u64` of seconds",
     },
     Kind {
-        names: &["NonNull", "AtomicPtr"],
+        send: false,
+        names: &["NonNull"],
         because: "nobody knows what it points to after a restart",
         instead: "use `PBox<'s, T>`, or the address as a `u64` if it came from `Section::alloc`",
     },
     Kind {
+        send: true,
+        names: &["AtomicPtr"],
+        because: "nobody knows what it points to after a restart",
+        instead: "use an index, or the address as an `AtomicU64` if it came from `Section::alloc`",
+    },
+    Kind {
+        send: true,
         names: &["TypeId"],
         because: "it differs from build to build",
         instead: "use an enum, or a number of your own",
@@ -146,6 +191,12 @@ impl Traits {
     }
 }
 
+/// Why a value of the type that `path` names cannot live in a heap, if its name is enough to say so.
+pub(crate) fn refused(path: &Path) -> Option<String> {
+    let (name, kind) = of_standard_library(path).filter(|(_, kind)| !kind.send)?;
+    Some(format!("`{name}` cannot live in a heap, because {}; {}", kind.because, kind.instead))
+}
+
 /// The outermost name that is known, and what to say of it.
 fn find(of: &Type) -> Option<(&'static str, &'static Kind)> {
     let known = match of {
@@ -180,14 +231,12 @@ fn define(name: &str, kind: &Kind) -> TokenStream {
     quote! {
         #[diagnostic::on_unimplemented(message = #message, label = #label, note = #rebuilt, note = #own)]
         trait #of {
-            type In<'section>;
             const INTERIOR: bool;
             fn describe(fields: &mut #support::Fields<'_>, name: &str, offset: usize);
             unsafe fn walk(this: *mut Self, walker: &mut #support::Walker<'_>) -> ::strewn::Result<()>;
         }
         #[diagnostic::do_not_recommend]
         impl<FieldType: #persist> #of for FieldType {
-            type In<'section> = <FieldType as #persist>::In<'section>;
             const INTERIOR: bool = <FieldType as #persist>::INTERIOR;
             fn describe(#fields: &mut #support::Fields<'_>, name: &str, offset: usize) {
                 #fields.field::<FieldType>(name, offset)

@@ -1,6 +1,7 @@
 //! Refuses fields whose type can be nothing that survives, whatever its names mean.
 
-use syn::{Error, GenericArgument, PathArguments, Result, Type};
+use crate::instead;
+use syn::{Error, GenericArgument, Lifetime, Path, PathArguments, Result, Type};
 
 const REFERENCE: &str = "a reference cannot live in a heap, because what it points to is elsewhere after a restart; use `PBox<'s, T>` to own the value, or an \
                          index to find it";
@@ -23,7 +24,11 @@ pub(crate) fn field(of: &Type) -> Result<()> {
         Type::FnPtr(_) => refuse(of, FUNCTION),
         Type::TraitObject(_) => refuse(of, OBJECT),
         Type::Slice(_) => refuse(of, SLICE),
-        Type::Path(path) if path.qself.is_none() && path.path.is_ident("str") => refuse(of, STR),
+        Type::Path(path) if path.path.is_ident("str") => refuse(of, STR),
+        Type::Path(path) if path.qself.is_none() => match instead::refused(&path.path) {
+            Some(what) => refuse(of, &what),
+            None => all(lifetimes(&path.path).map(of_section).chain(parts(of).into_iter().map(field))),
+        },
         _ => all(parts(of).into_iter().map(field)),
     }
 }
@@ -48,6 +53,27 @@ fn arguments(of: &PathArguments) -> Vec<&Type> {
         _ => None,
     });
     types.collect()
+}
+
+fn lifetimes(of: &Path) -> impl Iterator<Item = &Lifetime> {
+    let arguments = of.segments.iter().filter_map(|segment| match &segment.arguments {
+        PathArguments::AngleBracketed(arguments) => Some(&arguments.args),
+        _ => None,
+    });
+    arguments.flatten().filter_map(|argument| match argument {
+        GenericArgument::Lifetime(lifetime) => Some(lifetime),
+        _ => None,
+    })
+}
+
+/// The same value is seen in many sections, so nothing in it lasts longer than any.
+fn of_section(lifetime: &Lifetime) -> Result<()> {
+    if lifetime.ident == "static" {
+        let what =
+            "no section lasts for ever; give the type a lifetime `'s`, which is that of a section, and say it here";
+        return Err(Error::new_spanned(lifetime, what));
+    }
+    Ok(())
 }
 
 fn refuse(of: &Type, what: &str) -> Result<()> {

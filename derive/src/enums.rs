@@ -52,7 +52,6 @@ pub(crate) fn body(
             #walker.field("tag");
             let #found = unsafe { #this.cast::<#tag>().read() };
             #({ #walked })*
-            let #found = ::core::format_args!("{} is the tag of no variant", #found);
             ::core::result::Result::Err(#walker.invalid::<Self>(#found))
         },
     })

@@ -7,7 +7,7 @@ use crate::expand::{fresh, persist};
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::punctuated::Punctuated;
-use syn::{Error, GenericParam, Generics, Lifetime, Result, Token, TypeParamBound, WherePredicate};
+use syn::{Error, GenericParam, Generics, Lifetime, Result, Token, Type, TypeParamBound, WherePredicate};
 
 /// The parameters of one type.
 pub(crate) struct Parameters<'a> {
@@ -110,7 +110,13 @@ impl<'a> Parameters<'a> {
             }
             GenericParam::Const(of) => {
                 let name = &of.ident;
-                Some(quote!(::std::format!("{:?}", #name)))
+                // A letter could be one that separates the parts of a schema.
+                let is_letter = matches!(&of.ty, Type::Path(path) if path.path.is_ident("char"));
+                Some(if is_letter {
+                    quote!(::std::format!("{}", #name as u32))
+                } else {
+                    quote!(::std::format!("{}", #name))
+                })
             }
         };
         self.generics.params.iter().filter_map(argument).collect()

@@ -36,6 +36,7 @@ pub use ladder::{LadderStats, Mapping, PolicyKind};
 pub use options::HeapOptions;
 pub use section::Section;
 pub use stats::{Durations, Stats};
+pub use strewn_derive::Persist;
 pub use sys::probe::{Feature, Probe, probe};
 pub use ticker::Ticker;
 pub use track::TrackerKind;

@@ -27,6 +27,11 @@ mod ticker;
 mod track;
 mod typed;
 
+#[doc = include_str!("../../docs/tutorial.md")]
+pub mod tutorial {}
+#[doc = include_str!("../../docs/pitfalls.md")]
+pub mod pitfalls {}
+
 pub use base::{Error, ErrorKind, Result};
 pub use check::{CheckReport, check};
 pub use checkpoint::{CutReport, Ticket};

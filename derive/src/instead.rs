@@ -254,3 +254,9 @@ fn define(name: &str, kind: &Kind) -> TokenStream {
         }
     }
 }
+
+/// All names that are known.
+#[cfg(test)]
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().flat_map(|kind| kind.names).copied()
+}

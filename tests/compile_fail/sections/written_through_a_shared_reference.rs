@@ -5,7 +5,7 @@ fn main() -> Result<()> {
     let heap = Heap::open("desk.heap")?;
     let root = heap.root::<u64>("steps", |_| Ok(0))?;
     let section = heap.enter();
-    let mut steps = root.read(&section)?;
+    let steps = root.read(&section)?;
     *steps += 1;
     Ok(())
 }

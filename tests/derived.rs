@@ -143,13 +143,22 @@ fn fields_of_variants_lie_where_they_are_described() {
     }
     let circle = Shape::Circle(true, 1, [2u16; 3]);
     let Shape::Circle(zero, one, two) = &circle else { unreachable!() };
+    let addresses = [(&raw const *zero).addr(), (&raw const *one).addr(), (&raw const *two).addr()];
+    let offsets = addresses.map(|address| address - (&raw const circle).addr());
     let text = Schema::of::<Shape<[u16; 3]>>().text;
-    for (index, address) in
-        [(&raw const *zero).addr(), (&raw const *one).addr(), (&raw const *two).addr()].iter().enumerate()
-    {
-        let offset = address - (&raw const circle).addr();
-        assert!(text.contains(&format!(";{index}@{offset}+")), "{index} at {offset}: {text}");
+    for (name, offset) in offsets.iter().enumerate() {
+        assert!(text.contains(&format!(";{name}@{offset}+")), "{name} at {offset}: {text}");
     }
+    // A larger alignment of the whole moves no field: `descriptions_say_every_name_place_and_type` has these offsets.
+    let aligned = [Aligned::One(1, 2), Aligned::Other { a: 1, b: [2; 3], c: 3 }];
+    let offsets = aligned.each_ref().map(|aligned| {
+        let fields = match aligned {
+            Aligned::One(a, b) => [(&raw const *a).addr(), (&raw const *b).addr(), 0],
+            Aligned::Other { a, b, c } => [(&raw const *a).addr(), (&raw const *b).addr(), (&raw const *c).addr()],
+        };
+        fields.map(|field| field.saturating_sub((&raw const *aligned).addr()))
+    });
+    assert_eq!(offsets, [[1, 8, 0], [2, 4, 8]]);
 }
 
 #[test]

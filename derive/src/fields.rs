@@ -3,7 +3,7 @@
 use crate::attributes::Rebuild;
 use crate::expand::{fresh, persist};
 use crate::generics::Parameters;
-use crate::instead::Traits;
+use crate::instead::{Traits, has_rc};
 use crate::refuse;
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -81,7 +81,7 @@ impl<'a> Fields<'a> {
             let look = match &field.what {
                 What::Persists { by, .. } => quote_spanned!(at(ty)=> unsafe { <#ty as #by>::walk(#place, #walker) }?;),
                 What::Rebuilt { make } => quote_spanned! {at(ty)=>
-                    const fn __strewn_lasting<FieldType: ::core::marker::Send + 'static>() {}
+                    const fn __strewn_lasting<FieldType: 'static>() {}
                     __strewn_lasting::<#ty>();
                     unsafe { #walker.rebuild::<#ty>(#place, #make) };
                 },
@@ -148,6 +148,10 @@ impl<'a> Field<'a> {
     fn rebuilt(ty: &Type, rebuild: &Rebuild, parameters: &Parameters<'_>) -> Result<What> {
         if parameters.are_named_in(ty.to_token_stream()) {
             let what = "what is rebuilt must not depend on the section: its type can name neither the lifetime nor a type parameter";
+            return Err(Error::new_spanned(ty, what));
+        }
+        if has_rc(ty) {
+            let what = "an `Rc` cannot be sent to another thread, as everything in a heap may be; use `Arc` for what is rebuilt";
             return Err(Error::new_spanned(ty, what));
         }
         Ok(What::Rebuilt {

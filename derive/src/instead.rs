@@ -101,19 +101,19 @@ const KINDS: &[Kind] = &[
         send: true,
         names: &["OnceCell", "OnceLock", "LazyCell", "LazyLock", "Once"],
         because: "writes through shared references would be missed",
-        instead: "use `Option<T>`, or a field with `#[persist(rebuild)]`",
+        instead: "use `Option<T>`, or say `#[persist(rebuild)]`",
     },
     Kind {
         send: true,
         names: &["Condvar", "Barrier", "Sender", "SyncSender", "Receiver", "JoinHandle", "Thread"],
         because: "threads end with the process",
-        instead: "use a field with `#[persist(rebuild)]`",
+        instead: "say `#[persist(rebuild)]`, of an `Option` if it has no default",
     },
     Kind {
         send: true,
         names: &["File", "OwnedFd", "TcpStream", "TcpListener", "UdpSocket", "UnixStream", "UnixListener", "Child"],
         because: "the operating system closes it with the process",
-        instead: "use a field with `#[persist(rebuild)]`, or `Option<File>` with it",
+        instead: "say `#[persist(rebuild)]`, of an `Option` if it has no default",
     },
     Kind {
         send: true,
@@ -197,6 +197,12 @@ pub(crate) fn refused(path: &Path) -> Option<String> {
     Some(format!("`{name}` cannot live in a heap, because {}; {}", kind.because, kind.instead))
 }
 
+/// Whether an `Rc` is part of what is rebuilt. It could not be sent to another thread, though what is in a heap may be.
+pub(crate) fn has_rc(of: &Type) -> bool {
+    let is_rc = matches!(of, Type::Path(path) if of_standard_library(&path.path).is_some_and(|(name, _)| name == "Rc"));
+    is_rc || parts(of).into_iter().any(has_rc)
+}
+
 /// The outermost name that is known, and what to say of it.
 fn find(of: &Type) -> Option<(&'static str, &'static Kind)> {
     let known = match of {
@@ -247,4 +253,10 @@ fn define(name: &str, kind: &Kind) -> TokenStream {
             }
         }
     }
+}
+
+/// All names that are known.
+#[cfg(test)]
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().flat_map(|kind| kind.names).copied()
 }

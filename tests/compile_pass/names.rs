@@ -1,6 +1,6 @@
 //! Nothing of the user's is in the way of the macro, and the macro is in nobody's way.
 #![forbid(unsafe_code)]
-#![deny(warnings, missing_docs, rust_2018_idioms, unused_qualifications, single_use_lifetimes, unreachable_pub)]
+#![deny(warnings, missing_docs, rust_2018_idioms, single_use_lifetimes, unreachable_pub)]
 
 /// No `use`, and the names of what the macro uses are taken.
 pub mod taken {
@@ -30,7 +30,7 @@ pub mod taken {
     /// A raw name, the lifetime that the macro would have taken, and `Self` in a field.
     #[derive(strewn::Persist)]
     #[repr(i8)]
-    pub enum r#enum<'section, T, const N: usize, const LETTER: char> {
+    pub enum Enum<'section, T, const N: usize, const LETTER: char> {
         /// A value that is written out.
         Section = -7,
         /// Fields with names.
@@ -40,6 +40,9 @@ pub mod taken {
             /// The next one.
             next: core::option::Option<strewn::PBox<'section, Self>>,
         },
+        /// A raw name.
+        #[allow(non_camel_case_types)]
+        r#fn,
         /// Fields without.
         Pair(String, T),
     }
@@ -58,5 +61,5 @@ fn main() {
     struct Inner<'s, T>(strewn::PVec<'s, T>);
 
     fn is_persist<T: strewn::Persist>() {}
-    is_persist::<Inner<'_, taken::r#enum<'_, Old, 3, ';'>>>();
+    is_persist::<Inner<'_, taken::Enum<'_, Old, 3, ';'>>>();
 }

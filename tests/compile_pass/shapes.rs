@@ -14,7 +14,7 @@ struct Tuple<'s>(u64, PString<'s>, (bool, [char; 3]));
 
 #[derive(Persist)]
 #[repr(C, align(32))]
-struct Generic<'s, A: Persist, B: Send + ?Sized = u64, const N: usize = 4>
+struct Generic<'s, A: Persist, B: Send = u64, const N: usize = 4>
 where
     A: Sized,
     u8: Copy,

@@ -25,6 +25,7 @@ mod ticker;
 mod track;
 mod typed;
 
+pub use arena::Writes;
 pub use base::{Error, ErrorKind, Result};
 pub use check::{CheckReport, check};
 pub use checkpoint::{CutReport, Ticket};

@@ -1,7 +1,7 @@
 //! Typed access: [`Persist`] says what may live in a heap, [`PBox`] and [`PVec`] own objects there, [`Root`] finds them again.
 //!
 //! Shared references point into the dense lane, where reading is as fast as in a `Box`; unique references point into the object's
-//! own lane, where writing is caught. The borrow checker sees to it that the two never coexist: both borrow the owner.
+//! own lane, where writing is caught, or into the dense lane after the object was marked. The borrow checker sees to it that the two never coexist: both borrow the owner.
 
 mod pbox;
 mod persist;
@@ -16,7 +16,7 @@ pub use pvec::PVec;
 pub use root::{Root, RootMut, RootRef};
 
 use crate::alloc::{Class, SLOT_BYTES_MAX};
-use crate::arena::dense_address;
+use crate::arena::{Writes, dense_address, write_address};
 use crate::sys;
 use std::alloc::Layout;
 
@@ -27,8 +27,8 @@ fn read_ptr<T>(addr: u64, layout: Layout) -> *const T {
     sys::ptr(if in_slot { dense_address(addr) } else { addr }).cast()
 }
 
-/// The pointer to write an object at `addr` through.
+/// The pointer to write an object at `addr` through, until the section ends.
 #[inline]
 fn write_ptr<T>(addr: u64) -> *mut T {
-    sys::ptr(addr).cast()
+    sys::ptr(write_address(addr, size_of::<T>(), Writes::OfHeap)).cast()
 }

@@ -7,16 +7,17 @@
 //! +------------+----------+----------------+------------+
 //!       |       `------------.------------'
 //!       v                    v
-//!   ZONES[zone] ---> [ groups .... ][ marks ................... ]
-//!                      number / 64    number of the page in its zone
+//!   ZONES[zone] ---> [ lanes ][ groups .... ][ marks ................... ]
+//!                                number / 64   number of the page in its zone
 //! ```
 //! The marks of one lane are neighbours, so a group, which is a cache line of marks, is 64 frames of one lane: what the allocator hands out to one thread at
-//! a time. Objects that are allocated together are marked together, and threads hardly share a line. Eight groups are a lane-block, and one word.
+//! a time. Objects that are allocated together are marked together, and threads hardly share a line. Eight groups are a lane-block, and one word. A lane without
+//! a mark costs a cut one byte.
 //!
 //! Invariants:
 //! - B1. Whoever writes to a slot through the dense lane has its address from [`write_address`], which marked it, in the same section.
-//! - B2. While the world is stopped, the group of each mark that is set is set. Whoever sets a mark sets its group before his section ends; whoever finds
-//!   the mark set leaves that to who set it. The cut takes both ([`Marks::take`]), so neither is set from before it.
+//! - B2. While the world is stopped, group and lane of each mark that is set are set. Whoever sets a mark sets these before his section ends; whoever finds
+//!   the mark or the group set leaves the rest to who set it. The cut takes all three ([`Marks::take`]), so none is set from before it.
 //! - B3. Each pass of a cut takes the marks while the world is stopped. Marks are set inside sections only: none is set meanwhile, and all that were set
 //!   before are seen (G2), with what was written after them.
 //! - B4. What is taken goes into the zone's ledger at once, as what a tracker reports does, whatever the state of its lane-block; C2 does the rest.
@@ -64,8 +65,10 @@ named!(Writes, "way to catch writes", OfHeap = "of-heap", Hardware = "hardware",
 const GROUP: usize = 64;
 /// Groups of a lane-block.
 const GROUPS_OF_BLOCK: usize = BLOCK_FRAMES as usize / GROUP;
-/// Bytes of the groups of a zone: also where its marks start.
-const GROUPS_BYTES: usize = ZONE_LANES * ZONE_FRAMES as usize / GROUP;
+/// Where the groups of a zone start, after a byte for each of its lanes.
+const GROUPS: usize = PAGE;
+/// Where its marks start, after as many groups as it has marks for.
+const MARKS: usize = GROUPS + ZONE_LANES * ZONE_FRAMES as usize / GROUP;
 /// Bytes of the marks of a lane.
 const LANE_BYTES: usize = ZONE_FRAMES as usize;
 /// Marks on a page of them.
@@ -73,7 +76,7 @@ const PAGE_MARKS: usize = if LANE_BYTES < PAGE { LANE_BYTES } else { PAGE };
 /// In an entry of `ZONES`: the zone's heap catches writes by the barrier unless it is told otherwise.
 const BY_DEFAULT: usize = 1;
 
-const _: () = assert!(GROUPS_OF_BLOCK == size_of::<u64>() && GROUPS_BYTES.is_multiple_of(PAGE));
+const _: () = assert!(GROUPS_OF_BLOCK == size_of::<u64>() && ZONE_LANES <= GROUPS && MARKS.is_multiple_of(PAGE));
 const _: () = assert!(LANE_BYTES / PAGE_MARKS <= u64::BITS as usize);
 
 /// By zone number: where the marks are, with [`BY_DEFAULT`]; null where there are none (B6).
@@ -95,22 +98,33 @@ pub fn write_address(addr: u64, bytes: usize, writes: Writes) -> u64 {
     debug_assert!(addr != dense_address(addr), "{addr:#x} is in no lane of its own: its mark would be found by nobody");
     debug_assert!(addr as usize % PAGE + bytes <= PAGE, "{bytes} bytes at {addr:#x} are not in one slot");
     let number = page_in_zone(addr);
-    // SAFETY: the memory at the entry without its tag holds GROUPS_BYTES groups and then a mark for each page of each of ZONE_LANES lanes, and `page_in_zone` gives less
-    // than that for any address. It is mapped: it goes after the entry does (B6), and the caller's section keeps the heap open. While sections are on, groups
-    // and marks are used as atomics only (B3). What is loaded and stored here can be relaxed: nothing is concluded from it before the world is stopped (B2).
+    // SAFETY: the memory at the entry without its tag has a byte for each of ZONE_LANES lanes, then at GROUPS a group for each GROUP of their pages, then at MARKS a mark for
+    // each page; `page_in_zone` gives one of these pages for any address. It is mapped: it goes after the entry does (B6), and the caller's section
+    // keeps the heap open. What is not usable of it ends the process. While sections are on, it is used by atomics only (B3).
     unsafe {
-        let groups = zone.map_addr(|addr| addr & !BY_DEFAULT);
-        let mark = AtomicU8::from_ptr(groups.add(GROUPS_BYTES + number));
-        if mark.load(Ordering::Relaxed) == 0 {
-            mark.store(1, Ordering::Relaxed);
-            let group = AtomicU8::from_ptr(groups.add(number / GROUP));
-            // So that threads that write to one group do not take its line from each other.
-            if group.load(Ordering::Relaxed) == 0 {
-                group.store(1, Ordering::Relaxed);
-            }
-        }
+        let base = zone.map_addr(|addr| addr & !BY_DEFAULT);
+        // Each only if the one before was not set already, so that threads do not take lines from each other.
+        let _ = set(base.add(MARKS + number))
+            && set(base.add(GROUPS + number / GROUP))
+            && set(base.add(number / LANE_BYTES));
     }
     dense_address(addr)
+}
+
+/// Sets a byte. Whether it was not set.
+///
+/// # Safety
+/// It is one that only atomics use meanwhile.
+#[inline]
+unsafe fn set(byte: *mut u8) -> bool {
+    // SAFETY: passed on.
+    let byte = unsafe { AtomicU8::from_ptr(byte) };
+    // Relaxed, both: nothing is concluded from it before the world is stopped (B2).
+    let is_new = byte.load(Ordering::Relaxed) == 0;
+    if is_new {
+        byte.store(1, Ordering::Relaxed);
+    }
+    is_new
 }
 
 /// Zone `number` was mapped a moment ago. Whatever was known of it is of the past: in a forked child, of its parent.
@@ -166,8 +180,8 @@ impl Marks {
     /// no address space for them, there are none.
     pub fn new(number: ZoneNumber, layout: SlotLayout, writes: Writes) -> Self {
         let lanes = usize::from(layout.slots()) + 1;
-        let usable = (GROUPS_BYTES + lanes * LANE_BYTES).next_multiple_of(PAGE);
-        let memory = LazyBytes::new(usable, GROUPS_BYTES + ZONE_LANES * LANE_BYTES).ok();
+        let usable = (MARKS + lanes * LANE_BYTES).next_multiple_of(PAGE);
+        let memory = LazyBytes::new(usable, MARKS + ZONE_LANES * LANE_BYTES).ok();
         let entry = memory.as_ref().map_or(ptr::null_mut(), |memory| {
             let tag = if writes == Writes::Barrier { BY_DEFAULT } else { 0 };
             memory.base().as_ptr().map_addr(|addr| addr | tag)
@@ -182,28 +196,31 @@ impl Marks {
         Self { number, memory: None, pages: Vec::new() }
     }
 
-    /// Calls `each` with the lane-blocks that have marks, in ascending order, and clears these. Lane *l* has `lane_frames[l]` frames.
+    /// Calls `each` with the lane-blocks that have marks, in ascending order, and clears these. Lane *l* has `lane_frames[l]` frames: nothing beyond is marked.
     ///
     /// # Safety
     /// The world is stopped.
     pub unsafe fn take(&mut self, lane_frames: &[u32], mut each: impl FnMut(Marked)) {
         let Some(memory) = &self.memory else { return };
         for ((lane, &frames), pages) in lane_frames.iter().enumerate().zip(&mut self.pages).skip(1) {
+            // SAFETY: the zone's memory has a byte for each lane. Nobody else uses it, by the contract; what was done to it before happens before (G2).
+            if unsafe { take_if_set(memory.base().add(lane)) } == 0 {
+                continue;
+            }
             for block in 0..frames.div_ceil(BLOCK_FRAMES) {
                 let first = lane * LANE_BYTES + (block * BLOCK_FRAMES) as usize;
-                // SAFETY: the lane-block is one of the zone's, whose lanes all have usable marks and groups, and starts at a multiple of a word in both. Nobody else
-                // uses them, by the contract; what was done to them before happens before (G2).
-                let groups = unsafe { memory.base().add(first / GROUP).cast::<u64>().replace_if_set() };
+                // SAFETY: as above; the lane-block is one of the zone's, whose lanes all have usable marks and groups, and starts at a multiple of a word in both.
+                let groups = unsafe { take_word(memory.base().add(GROUPS + first / GROUP)) };
                 if groups == 0 {
                     continue;
                 }
                 let mut bits = [0; GROUPS_OF_BLOCK];
                 for group in ones(gather(groups)).map(|group| group as usize) {
                     // SAFETY: as above: these are the marks of the group.
-                    let marks = unsafe { memory.base().add(GROUPS_BYTES + first + group * GROUP).cast::<u64>() };
+                    let marks = unsafe { memory.base().add(MARKS + first + group * GROUP) };
                     for word in 0..GROUP / size_of::<u64>() {
                         // SAFETY: as above.
-                        bits[group] |= gather(unsafe { marks.add(word).replace_if_set() }) << (word * 8);
+                        bits[group] |= gather(unsafe { take_word(marks.add(word * size_of::<u64>())) }) << (word * 8);
                     }
                 }
                 if canary(Canary::MarkForgotten) {
@@ -217,9 +234,10 @@ impl Marks {
 
     /// Bytes of memory that the marks take, but for pages of them that were first written since marks were last taken.
     pub fn memory_bytes(&self) -> usize {
-        // The groups of a lane are a page.
-        let of_lane = |pages: &u64| if *pages == 0 { 0 } else { pages.count_ones() as usize + 1 };
-        self.pages.capacity() * size_of::<u64>() + self.pages.iter().map(of_lane).sum::<usize>() * PAGE
+        // The groups of a lane are a page; so are the lanes.
+        let of_lane = |pages: &u64| pages.count_ones() as usize + 1;
+        let written = self.pages.iter().filter(|pages| **pages != 0).map(of_lane).sum::<usize>();
+        self.pages.capacity() * size_of::<u64>() + (written + usize::from(written > 0)) * PAGE
     }
 }
 
@@ -236,25 +254,29 @@ impl Drop for Marks {
     }
 }
 
-trait Word {
-    /// What it is; it becomes 0. A page that was never written stays unwritten.
-    ///
-    /// # Safety
-    /// As for reading and writing it.
-    unsafe fn replace_if_set(self) -> u64;
+/// What it is; it becomes zero. A page that was never written stays unwritten.
+///
+/// # Safety
+/// It can be read and written, and nobody else uses it.
+unsafe fn take_if_set<T: Copy + Default + PartialEq>(at: ptr::NonNull<T>) -> T {
+    // SAFETY: passed on.
+    unsafe {
+        let was = at.read();
+        if was != T::default() {
+            at.write(T::default());
+        }
+        was
+    }
 }
 
-impl Word for ptr::NonNull<u64> {
-    unsafe fn replace_if_set(self) -> u64 {
-        // SAFETY: passed on.
-        unsafe {
-            let word = self.read();
-            if word != 0 {
-                self.write(0);
-            }
-            word.to_le()
-        }
-    }
+/// The same, for the eight bytes at a multiple of eight.
+///
+/// # Safety
+/// As for [`take_if_set`].
+unsafe fn take_word(at: ptr::NonNull<u8>) -> u64 {
+    debug_assert!(at.addr().get().is_multiple_of(size_of::<u64>()));
+    // SAFETY: passed on; aligned, as the caller says.
+    unsafe { take_if_set(at.cast::<u64>()) }.to_le()
 }
 
 #[cfg(test)]

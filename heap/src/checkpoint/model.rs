@@ -200,10 +200,7 @@ impl World {
                     self.shared.write(addr + at as u64, value, writes);
                 }
             }
-            Op::WriteMany { first, count, value, writes } => {
-                return self.step(Op::WriteAt { first, count, at: value.into(), value, writes });
-            }
-            Op::WriteAt { first, count, at, value, writes } => {
+            Op::WriteMany { first, count, at, value, writes } => {
                 let first = self.pick(first).unwrap_or(0);
                 for &addr in self.live.range(first..).take(usize::from(count)) {
                     let at = usize::from(at) % self.bytes_of(addr);

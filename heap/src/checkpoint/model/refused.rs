@@ -29,7 +29,7 @@ impl World {
     /// Cuts until a block is a huge page.
     fn becomes_huge(&mut self) {
         for _ in 0..ATTEMPTS {
-            self.steps([Op::WriteMany { first: 0, count: 1, value: 9, writes: Writes::Hardware }]);
+            self.steps([Op::WriteMany { first: 0, count: 1, at: 9, value: 9, writes: Writes::Hardware }]);
             if self.huge_blocks() > 0 {
                 return;
             }
@@ -41,7 +41,8 @@ impl World {
 
 /// Writes to blocks that are filled, and to one that is being filled; a block becomes empty, and is filled again.
 fn work(seed: u8) -> Vec<Op> {
-    let written = |first, count, value, writes| Op::WriteMany { first, count, value: value + seed, writes };
+    let written =
+        |first, count, value, writes| Op::WriteMany { first, count, at: value.into(), value: value + seed, writes };
     let write = |first, count, value| written(first, count, value, Writes::Hardware);
     let mark = |first, count, value| written(first, count, value, Writes::Barrier);
     vec![
@@ -115,7 +116,7 @@ fn a_block_of_pages_that_is_being_filled_is_no_huge_page_yet() {
     // All frames but those of the last run, and four lanes of these.
     world.steps([alloc(BLOCK_OBJECTS / 8 * 7 + 4 * 64)]);
     assert_eq!(world.huge_blocks(), 0, "it is being filled");
-    let all = |value| Op::WriteMany { first: 0, count: u16::MAX, value, writes: Writes::Hardware };
+    let all = |value| Op::WriteMany { first: 0, count: u16::MAX, at: 0, value, writes: Writes::Hardware };
     world.steps([alloc(2 * 64), all(5)]);
     world.steps([all(6)]);
     assert_eq!(world.huge_blocks(), 0, "it is being filled");

@@ -18,16 +18,16 @@ fn objects_that_become_by_hardware_what_they_were_before_a_mark_are_recorded() {
                 (Writes::Barrier, Writes::Hardware, Fate::Failed(1)),
                 (Writes::Hardware, Writes::Barrier, Fate::Durable),
             ] {
-                let write = |first, count, value, writes| Op::WriteMany { first, count, value, writes };
+                let write = |first, count, value, writes| Op::WriteMany { first, count, at: 1, value, writes };
                 let ops = vec![
                     Op::Alloc { count: BLOCK_OBJECTS, bytes: BLOCK_OBJECT_BYTES, fill: Some(0), writes: first },
                     Op::Idle(3),
                     write(100, 3000, 1, first),
                     Op::Cut(fate),
-                    // The same byte of the same objects, which is at 1 of each; and a few others, so that all these lane-blocks wake.
-                    Op::WriteAt { first: 100, count: 2000, at: 1, value: 0, writes: then },
+                    // Fewer of the same objects become what they were, and then the others.
+                    write(100, 2000, 0, then),
                     Op::Cut(Fate::Durable),
-                    Op::WriteAt { first: 3000, count: 100, at: 1, value: 0, writes: then },
+                    write(2100, 1000, 0, then),
                 ];
                 let ran = World::new(kind, (mapping, policy)).run(ops);
                 ran.unwrap_or_else(|e| panic!("{kind}, {mapping}, {policy}, {first} then {then}, {fate:?}: {e}"));

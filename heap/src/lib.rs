@@ -32,6 +32,7 @@ pub mod tutorial {}
 #[doc = include_str!("../../docs/pitfalls.md")]
 pub mod pitfalls {}
 
+pub use arena::Writes;
 pub use base::{Error, ErrorKind, Result};
 pub use check::{CheckReport, check};
 pub use checkpoint::{CutReport, Ticket};
@@ -45,13 +46,13 @@ pub use strewn_derive::Persist;
 pub use sys::probe::{Feature, Probe, probe};
 pub use ticker::Ticker;
 pub use track::TrackerKind;
-pub use track::Writes;
+
 pub use typed::{CollectIn, FromIteratorIn, Migrate, PBox, PString, PVec, Persist, Root, RootMut, RootRef};
 
 /// What a derived `Persist` calls.
 #[doc(hidden)]
 pub mod derive_support {
+    pub use crate::arena::Writes;
     pub use crate::base::{Error, Result};
-    pub use crate::track::Writes;
     pub use crate::typed::{Fields, Migrate, Persist, Predecessor, Schema, Walker};
 }

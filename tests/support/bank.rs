@@ -12,8 +12,10 @@
 use crate::memory::{mix, object};
 use rand::{Rng, rngs::SmallRng};
 use std::alloc::Layout;
+use std::mem::offset_of;
 use std::ptr::with_exposed_provenance_mut;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use strewn::derive_support::{Schema, Walker};
 use strewn::{Heap, Persist, Section};
 
 const ANCHORS: usize = 4;
@@ -77,8 +79,22 @@ impl Phase {
     pub const ALL: [Self; 5] = [Self::Idle, Self::Growth, Self::Decay, Self::Dense, Self::Sparse];
 }
 
-// SAFETY: numbers only, with the layout of C.
-unsafe impl Persist for Directory {}
+// SAFETY: numbers only, all described, which any bytes are.
+unsafe impl Persist for Directory {
+    type In<'s> = Self;
+    const INTERIOR: bool = false;
+    fn describe(schema: &mut Schema) -> String {
+        schema.define::<Self>("Directory", 1, &[], |fields| {
+            fields.field::<u64>("generation", offset_of!(Self, generation));
+            fields.field::<[u64; ACCOUNTS]>("accounts", offset_of!(Self, accounts));
+            fields.field::<[u64; ANCHORS]>("anchors", offset_of!(Self, anchors));
+            fields.field::<u64>("crowd", offset_of!(Self, crowd));
+        })
+    }
+    unsafe fn walk(_: *mut Self, _: &mut Walker<'_>) -> strewn::Result<()> {
+        Ok(())
+    }
+}
 
 /// What a verified heap holds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -147,7 +163,7 @@ impl<'h> Bank<'h> {
     /// # Errors
     /// What the heap reports.
     pub fn open(heap: &'h Heap) -> strewn::Result<Self> {
-        let root = heap.root(ROOT, |section| {
+        let root = heap.root::<Directory>(ROOT, |section| {
             let generation = create(section, Kind::Generation, HEADER_WORDS, 0)?;
             let crowd = create(section, Kind::Anchor, HEADER_WORDS, 0)?;
             let mut directory = Directory { generation, accounts: [0; ACCOUNTS], anchors: [0; ANCHORS], crowd };

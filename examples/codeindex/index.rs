@@ -14,11 +14,10 @@ use crate::postings::{Posting, Postings};
 use crate::table::Table;
 use crate::tokenize::Words;
 use std::collections::HashMap;
-use std::mem::offset_of;
-use strewn::derive_support::{Schema, Walker};
 use strewn::{PVec, Persist, Result, Section};
 
 /// A file as it was when it was indexed; its path is its key in the table.
+#[derive(Persist)]
 pub struct File<'s> {
     /// When it was last modified, in nanoseconds since 1970.
     pub mtime_ns: u64,
@@ -30,24 +29,6 @@ pub struct File<'s> {
     pub words: PVec<'s, u32>,
 }
 
-// SAFETY: every field is Persist, described, and walked.
-unsafe impl Persist for File<'_> {
-    type In<'s> = File<'s>;
-    const INTERIOR: bool = false;
-    fn describe(schema: &mut Schema) -> String {
-        schema.define::<Self>("File", 1, &[], |fields| {
-            fields.field::<u64>("mtime_ns", offset_of!(Self, mtime_ns));
-            fields.field::<u64>("size_bytes", offset_of!(Self, size_bytes));
-            fields.field::<u64>("tokens", offset_of!(Self, tokens));
-            fields.field::<PVec<u32>>("words", offset_of!(Self, words));
-        })
-    }
-    unsafe fn walk(this: *mut Self, walker: &mut Walker<'_>) -> Result<()> {
-        // SAFETY: a field of the value.
-        unsafe { PVec::walk(&raw mut (*this).words, walker) }
-    }
-}
-
 impl<'s> File<'s> {
     /// A file of which nothing is known.
     fn new_in(section: &'s Section<'_>) -> Self {
@@ -56,6 +37,7 @@ impl<'s> File<'s> {
 }
 
 /// The root object: everything there is.
+#[derive(Persist)]
 pub struct Index<'s> {
     /// The files by path.
     pub files: Table<'s, File<'s>>,
@@ -67,28 +49,6 @@ pub struct Index<'s> {
     pub generation: u64,
     /// The wrapping sum of `file_digest` over all files.
     pub digest: u64,
-}
-
-// SAFETY: every field is Persist, described, and walked.
-unsafe impl Persist for Index<'_> {
-    type In<'s> = Index<'s>;
-    const INTERIOR: bool = false;
-    fn describe(schema: &mut Schema) -> String {
-        schema.define::<Self>("Index", 1, &[], |fields| {
-            fields.field::<Table<File>>("files", offset_of!(Self, files));
-            fields.field::<Table<Postings>>("words", offset_of!(Self, words));
-            fields.field::<u64>("tokens", offset_of!(Self, tokens));
-            fields.field::<u64>("generation", offset_of!(Self, generation));
-            fields.field::<u64>("digest", offset_of!(Self, digest));
-        })
-    }
-    unsafe fn walk(this: *mut Self, walker: &mut Walker<'_>) -> Result<()> {
-        // SAFETY: each field lies within the value, which is as the contract says.
-        unsafe {
-            Table::walk(&raw mut (*this).files, walker)?;
-            Table::walk(&raw mut (*this).words, walker)
-        }
-    }
 }
 
 /// What is to be known of a file.

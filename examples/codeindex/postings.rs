@@ -3,15 +3,13 @@
 //! Frequent words have thousands of postings. In one array each new posting would modify a page of it, and growing would modify all of it; in pieces it
 //! modifies 256 bytes.
 
-use std::mem::offset_of;
-use strewn::derive_support::{Schema, Walker};
 use strewn::{PBox, PVec, Persist, Result, Section};
 
 /// How many postings a full piece holds.
 const PIECE: usize = 32;
 
 /// That a word occurs in a file, and how often.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Persist)]
 pub struct Posting {
     /// The number of the file.
     pub file: u32,
@@ -19,45 +17,12 @@ pub struct Posting {
     pub count: u32,
 }
 
-// SAFETY: two numbers, both described, which any bytes are.
-unsafe impl Persist for Posting {
-    type In<'s> = Self;
-    const INTERIOR: bool = false;
-    fn describe(schema: &mut Schema) -> String {
-        schema.define::<Self>("Posting", 1, &[], |fields| {
-            fields.field::<u32>("file", offset_of!(Self, file));
-            fields.field::<u32>("count", offset_of!(Self, count));
-        })
-    }
-    unsafe fn walk(_: *mut Self, _: &mut Walker<'_>) -> Result<()> {
-        Ok(())
-    }
-}
-
 /// The postings of a word, in no order.
+#[derive(Persist)]
 pub struct Postings<'s> {
     full: PVec<'s, PBox<'s, [Posting; PIECE]>>,
     /// What fills no piece: not empty unless there is no posting at all.
     rest: PVec<'s, Posting>,
-}
-
-// SAFETY: every field is Persist, described, and walked.
-unsafe impl Persist for Postings<'_> {
-    type In<'s> = Postings<'s>;
-    const INTERIOR: bool = false;
-    fn describe(schema: &mut Schema) -> String {
-        schema.define::<Self>("Postings", 1, &[], |fields| {
-            fields.field::<PVec<PBox<[Posting; PIECE]>>>("full", offset_of!(Self, full));
-            fields.field::<PVec<Posting>>("rest", offset_of!(Self, rest));
-        })
-    }
-    unsafe fn walk(this: *mut Self, walker: &mut Walker<'_>) -> Result<()> {
-        // SAFETY: each field lies within the value, which is as the contract says.
-        unsafe {
-            PVec::walk(&raw mut (*this).full, walker)?;
-            PVec::walk(&raw mut (*this).rest, walker)
-        }
-    }
 }
 
 impl<'s> Postings<'s> {

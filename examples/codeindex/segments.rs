@@ -3,31 +3,13 @@
 //! A long `PVec` that doubles copies itself whole, within one section, and is modified as a whole by the cut that follows. An array in segments adds one
 //! small object at a time instead, and changing a value modifies only its segment. (The directory of segments does double: 8 bytes a segment.)
 
-use std::mem::offset_of;
-use strewn::derive_support::{Schema, Walker};
 use strewn::{PBox, PVec, Persist, Result, Section};
 
 /// A growable array in small objects of N values each. It never shrinks.
+#[derive(Persist)]
 pub struct Segments<'s, T, const N: usize> {
     directory: PVec<'s, PBox<'s, [T; N]>>,
     len: u64,
-}
-
-// SAFETY: every field is Persist, described, and walked.
-unsafe impl<T: Persist, const N: usize> Persist for Segments<'_, T, N> {
-    type In<'s> = Segments<'s, T::In<'s>, N>;
-    const INTERIOR: bool = false;
-    fn describe(schema: &mut Schema) -> String {
-        let arguments = [T::describe(schema), N.to_string()];
-        schema.define::<Self>("Segments", 1, &arguments, |fields| {
-            fields.field::<PVec<PBox<[T; N]>>>("directory", offset_of!(Self, directory));
-            fields.field::<u64>("len", offset_of!(Self, len));
-        })
-    }
-    unsafe fn walk(this: *mut Self, walker: &mut Walker<'_>) -> Result<()> {
-        // SAFETY: a field of the value.
-        unsafe { PVec::walk(&raw mut (*this).directory, walker) }
-    }
 }
 
 impl<'s, T: Persist + Default, const N: usize> Segments<'s, T, N> {

@@ -11,8 +11,6 @@
 use crate::hash::hash_bytes;
 use crate::segments::Segments;
 use anyhow::ensure;
-use std::mem::offset_of;
-use strewn::derive_support::{Schema, Walker};
 use strewn::{PBox, PVec, Persist, Result, Section};
 
 /// The end of a chain.
@@ -24,6 +22,7 @@ const NODES_A_SEGMENT: usize = 64;
 const BUCKETS_A_SEGMENT: usize = 16;
 
 /// An entry: a key, and what is kept under it.
+#[derive(Persist)]
 pub struct Node<'s, V> {
     key: PVec<'s, u8>,
     hash: u64,
@@ -31,28 +30,6 @@ pub struct Node<'s, V> {
     next: u32,
     /// What is kept under the key.
     pub value: V,
-}
-
-// SAFETY: every field is Persist, described, and walked.
-unsafe impl<V: Persist> Persist for Node<'_, V> {
-    type In<'s> = Node<'s, V::In<'s>>;
-    const INTERIOR: bool = V::INTERIOR;
-    fn describe(schema: &mut Schema) -> String {
-        let value = V::describe(schema);
-        schema.define::<Self>("Node", 1, &[value], |fields| {
-            fields.field::<PVec<u8>>("key", offset_of!(Self, key));
-            fields.field::<u64>("hash", offset_of!(Self, hash));
-            fields.field::<u32>("next", offset_of!(Self, next));
-            fields.field::<V>("value", offset_of!(Self, value));
-        })
-    }
-    unsafe fn walk(this: *mut Self, walker: &mut Walker<'_>) -> Result<()> {
-        // SAFETY: each field lies within the value, which is as the contract says.
-        unsafe {
-            PVec::walk(&raw mut (*this).key, walker)?;
-            V::walk(&raw mut (*this).value, walker)
-        }
-    }
 }
 
 impl<V: Persist> Node<'_, V> {
@@ -68,34 +45,13 @@ impl<V: Persist> Node<'_, V> {
 }
 
 /// A hash table from bytes to `V`.
+#[derive(Persist)]
 pub struct Table<'s, V> {
     nodes: Segments<'s, Option<PBox<'s, Node<'s, V>>>, NODES_A_SEGMENT>,
     /// The numbers of removed entries, to be used again.
     free: PVec<'s, u32>,
     /// The first entry of each chain.
     buckets: Segments<'s, u32, BUCKETS_A_SEGMENT>,
-}
-
-// SAFETY: every field is Persist, described, and walked.
-unsafe impl<V: Persist> Persist for Table<'_, V> {
-    type In<'s> = Table<'s, V::In<'s>>;
-    const INTERIOR: bool = false;
-    fn describe(schema: &mut Schema) -> String {
-        let value = V::describe(schema);
-        schema.define::<Self>("Table", 1, &[value], |fields| {
-            fields.field::<Segments<Option<PBox<Node<V>>>, NODES_A_SEGMENT>>("nodes", offset_of!(Self, nodes));
-            fields.field::<PVec<u32>>("free", offset_of!(Self, free));
-            fields.field::<Segments<u32, BUCKETS_A_SEGMENT>>("buckets", offset_of!(Self, buckets));
-        })
-    }
-    unsafe fn walk(this: *mut Self, walker: &mut Walker<'_>) -> Result<()> {
-        // SAFETY: each field lies within the value, which is as the contract says.
-        unsafe {
-            Segments::walk(&raw mut (*this).nodes, walker)?;
-            PVec::walk(&raw mut (*this).free, walker)?;
-            Segments::walk(&raw mut (*this).buckets, walker)
-        }
-    }
 }
 
 impl<'s, V: Persist> Table<'s, V> {

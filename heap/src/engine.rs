@@ -1,6 +1,7 @@
 //! [`Engine`]: the wiring of one open heap. Who owns what, and in which order things are created and end; no algorithm.
 
 use crate::alloc::Allocator;
+use crate::arena::Writes;
 use crate::base::sync::{Mutex, lock};
 use crate::base::{Canary, Epoch, Error, ErrorKind, Result, canary};
 use crate::check::check_catalog;
@@ -87,8 +88,10 @@ impl Engine {
         options: &StoreOptions,
         kind: TrackerKind,
         ladder: (Mapping, PolicyKind),
+        writes: Writes,
     ) -> Result<Self> {
         let allocator = Allocator::new(options.heap_id, options.addressing, track::open(kind)?, ladder)?;
+        let allocator = allocator.catching(writes);
         let writer = Idle::start()?;
         let store = LogStore::create(place, path, options)?;
         let empty = Recovered {
@@ -111,12 +114,14 @@ impl Engine {
         path: &Path,
         kind: TrackerKind,
         ladder: (Mapping, PolicyKind),
+        writes: Writes,
         mut store: LogStore,
         recovered: Recovered,
     ) -> Result<Self> {
         // What can be refused is refused before `load`, which is the first to write.
         check_catalog(&recovered.catalog, recovered.addressing)?;
         let allocator = Allocator::new(recovered.heap_id, recovered.addressing, track::open(kind)?, ladder)?;
+        let allocator = allocator.catching(writes);
         let writer = Idle::start()?;
         allocator.recover(&recovered.catalog, |mappings| {
             store.load(&mut |zone, byte, bytes| mappings[zone.index()].write(byte, bytes))

@@ -13,6 +13,7 @@ const PAGE_BYTES: usize = 5000;
 
 /// The root. Its path and layout are those that the first heaps were written with, which knew a root's type by its path.
 #[repr(C)]
+#[derive(Persist)]
 pub struct Specimen<'s> {
     step: u64,
     numbers: PVec<'s, u64>,
@@ -20,30 +21,6 @@ pub struct Specimen<'s> {
     /// Larger than half a page, so that there are page runs too; mostly zeros, so that few bytes are worth damaging.
     page: PVec<'s, u8>,
     odd: Option<PBox<'s, [u64; 5]>>,
-}
-
-// SAFETY: every field is Persist, described, and walked.
-unsafe impl Persist for Specimen<'_> {
-    type In<'s> = Specimen<'s>;
-    const INTERIOR: bool = false;
-    fn describe(schema: &mut Schema) -> String {
-        schema.define::<Self>("Specimen", 1, &[], |fields| {
-            fields.field::<u64>("step", offset_of!(Self, step));
-            fields.field::<PVec<u64>>("numbers", offset_of!(Self, numbers));
-            fields.field::<PVec<PVec<u8>>>("texts", offset_of!(Self, texts));
-            fields.field::<PVec<u8>>("page", offset_of!(Self, page));
-            fields.field::<Option<PBox<[u64; 5]>>>("odd", offset_of!(Self, odd));
-        })
-    }
-    unsafe fn walk(this: *mut Self, walker: &mut Walker<'_>) -> Result<()> {
-        // SAFETY: each field lies within the value, which is as the contract says.
-        unsafe {
-            PVec::walk(&raw mut (*this).numbers, walker)?;
-            PVec::walk(&raw mut (*this).texts, walker)?;
-            PVec::walk(&raw mut (*this).page, walker)?;
-            Option::walk(&raw mut (*this).odd, walker)
-        }
-    }
 }
 
 fn number(i: usize) -> u64 {

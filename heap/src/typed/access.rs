@@ -8,8 +8,8 @@
 use super::Persist;
 use crate::alloc::{Class, SLOT_BYTES_MAX};
 use crate::arena::dense_address;
+use crate::arena::write_address;
 use crate::sys;
-use crate::track::write_address;
 use std::alloc::Layout;
 
 /// Whether an object of `layout` lies in a slot, and so has a twin in the dense lane.

@@ -2,8 +2,6 @@
 
 use crate::memory::{mix, object, pattern, read, write};
 use std::alloc::Layout;
-use std::mem::offset_of;
-use strewn::derive_support::{Schema, Walker};
 use strewn::{Heap, PBox, PVec, Persist, Result};
 
 const ROOT: &str = "desk";
@@ -20,33 +18,12 @@ type Boxed = [u64; 125];
 type Number = [u64; 32];
 
 /// The root.
-#[repr(C)]
+#[derive(Persist)]
 struct Desk<'s> {
     step: u64,
     raw: [u64; RAW],
     numbers: PVec<'s, Number>,
     boxes: [Option<PBox<'s, Boxed>>; BOXES],
-}
-
-// SAFETY: every field is Persist, described, and walked.
-unsafe impl Persist for Desk<'_> {
-    type In<'s> = Desk<'s>;
-    const INTERIOR: bool = false;
-    fn describe(schema: &mut Schema) -> String {
-        schema.define::<Self>("Desk", 1, &[], |fields| {
-            fields.field::<u64>("step", offset_of!(Self, step));
-            fields.field::<[u64; RAW]>("raw", offset_of!(Self, raw));
-            fields.field::<PVec<Number>>("numbers", offset_of!(Self, numbers));
-            fields.field::<[Option<PBox<Boxed>>; BOXES]>("boxes", offset_of!(Self, boxes));
-        })
-    }
-    unsafe fn walk(this: *mut Self, walker: &mut Walker<'_>) -> Result<()> {
-        // SAFETY: each field lies within the value, which is as the contract says.
-        unsafe {
-            PVec::walk(&raw mut (*this).numbers, walker)?;
-            Persist::walk(&raw mut (*this).boxes, walker)
-        }
-    }
 }
 
 /// What one step does.

@@ -49,8 +49,7 @@ enum Kind {
 }
 
 /// The root: addresses, written once.
-#[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Persist)]
 pub struct Directory {
     generation: u64,
     accounts: [u64; ACCOUNTS],
@@ -77,9 +76,6 @@ impl Phase {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Idle, Self::Growth, Self::Decay, Self::Dense, Self::Sparse];
 }
-
-// SAFETY: numbers only, with the layout of C.
-unsafe impl Persist for Directory {}
 
 /// What a verified heap holds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -153,7 +149,7 @@ impl<'h> Bank<'h> {
     /// # Errors
     /// What the heap reports.
     pub fn open(heap: &'h Heap) -> strewn::Result<Self> {
-        let root = heap.root(ROOT, |section| {
+        let root = heap.root::<Directory>(ROOT, |section| {
             let generation = create(section, Kind::Generation, HEADER_WORDS, 0)?;
             let crowd = create(section, Kind::Anchor, HEADER_WORDS, 0)?;
             let mut directory = Directory { generation, accounts: [0; ACCOUNTS], anchors: [0; ANCHORS], crowd };

@@ -40,7 +40,10 @@ pub use sys::probe::{Feature, Probe, probe};
 pub use ticker::Ticker;
 pub use track::TrackerKind;
 pub use track::Writes;
-pub use typed::{CollectIn, FromIteratorIn, Migrate, PBox, PString, PVec, Persist, Root, RootMut, RootRef};
+pub use typed::btree;
+pub use typed::{
+    CollectIn, FromIteratorIn, Migrate, PBTreeMap, PBTreeSet, PBox, PString, PVec, Persist, Root, RootMut, RootRef,
+};
 
 /// What a derived `Persist` calls.
 #[doc(hidden)]

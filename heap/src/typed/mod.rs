@@ -7,6 +7,7 @@
 //! - Y3. Where an object is read and written: `access.rs`.
 
 mod access;
+pub mod btree;
 mod pbox;
 mod persist;
 mod plain;
@@ -19,6 +20,7 @@ mod schema;
 mod tests;
 mod walk;
 
+pub use btree::{PBTreeMap, PBTreeSet};
 pub use pbox::PBox;
 pub use persist::Persist;
 pub use predecessor::{Migrate, Predecessor};

@@ -46,9 +46,10 @@ pub use strewn_derive::Persist;
 pub use sys::probe::{Feature, Probe, probe};
 pub use ticker::Ticker;
 pub use track::TrackerKind;
+pub use typed::btree;
 pub use typed::{
-    CollectIn, FromIteratorIn, HeapAlloc, Migrate, PBox, PBuildHasher, PHashMap, PHashSet, PString, PVec, Persist,
-    Root, RootMut, RootRef,
+    CollectIn, FromIteratorIn, HeapAlloc, Migrate, PBTreeMap, PBTreeSet, PBox, PBuildHasher, PHashMap, PHashSet,
+    PString, PVec, Persist, Root, RootMut, RootRef,
 };
 
 /// Iterators and entries of [`PHashMap`].

@@ -2,8 +2,8 @@
 
 use super::node::{At, HEIGHT_MAX, Node, Shape, Shared};
 use super::{PBTreeMap, PBTreeSet};
+use crate::arena::Writes;
 use crate::base::Result;
-use crate::track::Writes;
 use crate::typed::access::notes_ptr;
 use crate::typed::{Persist, Schema, Walker};
 

@@ -40,7 +40,10 @@ pub use sys::probe::{Feature, Probe, probe};
 pub use ticker::Ticker;
 pub use track::TrackerKind;
 pub use track::Writes;
-pub use typed::{CollectIn, FromIteratorIn, HeapAlloc, Migrate, PBox, PBuildHasher, PHashMap, PHashSet, PString, PVec, Persist, Root, RootMut, RootRef};
+pub use typed::{
+    CollectIn, FromIteratorIn, HeapAlloc, Migrate, PBox, PBuildHasher, PHashMap, PHashSet, PString, PVec, Persist,
+    Root, RootMut, RootRef,
+};
 
 /// Iterators and entries of [`PHashMap`].
 pub mod hash_map {
@@ -53,9 +56,13 @@ pub mod hash_map {
 
 /// Iterators of [`PHashSet`].
 pub mod hash_set {
-    pub use crate::typed::hash_set::{
-        Difference, Drain, Intersection, IntoIter, Iter, SymmetricDifference, Union,
-    };
+    pub use crate::typed::hash_set::{Difference, Drain, Intersection, IntoIter, Iter, SymmetricDifference, Union};
+}
+
+/// Reading into a heap with the crate `serde`.
+#[cfg(feature = "serde")]
+pub mod serde {
+    pub use crate::typed::serde::{DeserializeIn, In};
 }
 
 /// What a derived `Persist` calls.

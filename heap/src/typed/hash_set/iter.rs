@@ -40,10 +40,7 @@ impl<'s, T, S> PHashSet<'s, T, S> {
 
 impl<'s, T: Eq + Hash, S: BuildHasher> PHashSet<'s, T, S> {
     /// The values that are in both sets.
-    pub fn intersection<'a, 't, Z: BuildHasher>(
-        &'a self,
-        other: &'a PHashSet<'t, T, Z>,
-    ) -> Intersection<'a, 't, T, Z> {
+    pub fn intersection<'a, 't, Z: BuildHasher>(&'a self, other: &'a PHashSet<'t, T, Z>) -> Intersection<'a, 't, T, Z> {
         Intersection { values: self.iter(), other }
     }
 

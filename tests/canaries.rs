@@ -36,7 +36,7 @@ enum Suite {
 const ROUNDS: u64 = 80;
 
 /// What is expected to catch what.
-const EXPECTED: [(Canary, Suite); 14] = [
+const EXPECTED: [(Canary, Suite); 15] = [
     (Canary::FlipWithoutSync, Suite::Cuts),
     (Canary::FlipBeforeData, Suite::Cuts),
     (Canary::FoldBeforeCommit, Suite::Cuts),
@@ -50,6 +50,7 @@ const EXPECTED: [(Canary, Suite); 14] = [
     (Canary::AllocationBitLost, Suite::Heaps),
     (Canary::OwedForgotten, Suite::Heaps),
     (Canary::WalkEndDropped, Suite::Heaps),
+    (Canary::MarkForgotten, Suite::Heaps),
     (Canary::CopiedAfterReopening, Suite::Threads),
 ];
 

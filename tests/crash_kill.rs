@@ -18,7 +18,7 @@ use strewn_tests::process::{SeedOnFailure, alone, describe, fast_dir, say, seed}
 use strewn_tests::trackers::{huge_pages_are_missing, trackers};
 
 const KILLS: usize = 300;
-const KILLS_LONG: usize = 20_000;
+const KILLS_LONG: usize = 3_000;
 /// Heaps of one process.
 const HEAPS: usize = 2;
 /// Processes at a time: most of one's life is waiting for the disk, and for its end.

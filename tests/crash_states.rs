@@ -1,7 +1,7 @@
 //! Every state that a crash may leave of a store: recovered, compared with the model, recovered again, crashed in recovery, and used further.
 //!
 //! A failure names the seed, the operation and the fate of what was pending; `STREWN_SEED` runs that one history again. `STREWN_CRASH=long` runs
-//! twenty times as many.
+//! eight times as many.
 
 use std::ops::Range;
 use strewn::{Mapping, PolicyKind, TrackerKind};
@@ -17,7 +17,7 @@ const EXHAUSTIVE: Effort = Effort { random_states: 6, exhaustive: true };
 
 /// Runs a suite with these seeds, or with the one that is to be replayed, and prints what it tried.
 fn run<T: std::fmt::Display>(what: &str, seeds: Range<u64>, suite: impl Fn(Range<u64>) -> Result<T, Box<Caught>>) {
-    let count = (seeds.end - seeds.start) * if is_long() { 20 } else { 1 };
+    let count = (seeds.end - seeds.start) * if is_long() { 8 } else { 1 };
     let seeds = match std::env::var("STREWN_SEED") {
         Ok(seed) => seed.parse().map(|seed: u64| seed..seed + 1).expect("STREWN_SEED is a number"),
         Err(_) => seeds.start..seeds.start + count,

@@ -1,5 +1,5 @@
-//! Heaps that earlier builds wrote, one set for each format version: `tests/golden/v1` and so on. Each later build opens them, goes on with them, and
-//! (for the version that it writes) makes the same bytes from the same operations.
+//! Heaps that earlier builds wrote, a folder for each set of them (`SETS`). Each later build opens them and goes on with them. The newest set it also makes again: the same bytes
+//! from the same operations.
 //!
 //! They are opened in processes of their own: a heap is opened where it was created, and there nothing may be in the way.
 
@@ -12,6 +12,11 @@ use strewn_tests::process::{fast_dir, skip, stdout_of};
 use strewn_tests::trackers::trackers;
 
 const CHILD: &str = env!("CARGO_BIN_EXE_strewn-test-child");
+/// The sets, oldest first: the format version, and what is new about it.
+///
+/// - `v1`: a root's type is known by its name in the program, and an empty `PVec` holds an address of zero.
+/// - `v1-described`: a root's type is known by its description, and an empty `PVec` holds the tag of its heap.
+const SETS: [(u32, &str); 2] = [(1, "v1"), (1, "v1-described")];
 const VERSION_AT: usize = 8;
 const FEATURES_AT: usize = 12;
 const SUPERBLOCK_BYTES: usize = 4096;
@@ -22,8 +27,8 @@ fn folder() -> PathBuf {
 
 /// A heap of an earlier build.
 struct Golden {
-    version: u32,
-    name: String,
+    set: &'static str,
+    name: &'static str,
     text: String,
 }
 
@@ -35,31 +40,27 @@ impl Golden {
     }
 
     fn files(&self) -> Snapshot {
-        from_text(&self.text).unwrap_or_else(|e| panic!("v{}/{}: {e}", self.version, self.name))
+        from_text(&self.text).unwrap_or_else(|e| panic!("{}/{}: {e}", self.set, self.name))
     }
 
     /// The trackers of this machine that can serve it.
     fn trackers(&self) -> Vec<TrackerKind> {
-        let dense = tracker_of(&self.name) == TrackerKind::Page;
+        let dense = tracker_of(self.name) == TrackerKind::Page;
         trackers().into_iter().filter(|tracker| (*tracker == TrackerKind::Page) == dense).collect()
     }
 }
 
-fn all() -> Vec<Golden> {
-    let mut all = Vec::new();
-    for version in 1.. {
-        let dir = folder().join(format!("v{version}"));
-        if !dir.exists() {
-            break;
-        }
-        for name in NAMES {
-            let path = dir.join(format!("{name}.txt"));
-            let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-            all.push(Golden { version, name: name.to_owned(), text });
-        }
-    }
-    assert!(!all.is_empty(), "no golden heaps in {}", folder().display());
-    all
+/// The heaps of one set.
+fn golden(set: &'static str) -> impl Iterator<Item = Golden> {
+    NAMES.into_iter().map(move |name| {
+        let path = folder().join(set).join(format!("{name}.txt"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        Golden { set, name, text }
+    })
+}
+
+fn all() -> impl Iterator<Item = Golden> {
+    SETS.into_iter().flat_map(|(_, set)| golden(set))
 }
 
 fn child(verb: &str, path: &Path, tracker: TrackerKind) -> String {
@@ -87,13 +88,13 @@ fn heaps_of_every_format_version_open_with_their_contents_and_go_on() {
     for golden in all() {
         let (step, trackers) = (golden.step(), golden.trackers());
         if trackers.is_empty() {
-            skip(&format!("golden heap v{}/{}: no tracker here can serve it", golden.version, golden.name));
+            skip(&format!("golden heap {}/{}: no tracker here can serve it", golden.set, golden.name));
         }
         for tracker in trackers {
             let dir = fast_dir();
             let path = dir.path().join("golden.heap");
             golden.files().restore(&path);
-            let what = format!("v{}/{} with {tracker}", golden.version, golden.name);
+            let what = format!("{}/{} with {tracker}", golden.set, golden.name);
             assert_eq!(child("open", &path, tracker), format!("OK {step}"), "{what}");
             // Once more: the first open has repaired what a crash had left.
             assert_eq!(child("open", &path, tracker), format!("OK {step}"), "{what}, again");
@@ -105,23 +106,23 @@ fn heaps_of_every_format_version_open_with_their_contents_and_go_on() {
 
 #[test]
 fn the_same_operations_and_seed_write_the_golden_bytes() {
-    let golden = all();
-    let newest = golden.iter().map(|golden| golden.version).max().expect("there are some");
-    for golden in golden.iter().filter(|golden| golden.version == newest) {
-        if !trackers().contains(&tracker_of(&golden.name)) {
+    let (newest, set) = SETS[SETS.len() - 1];
+    for golden in golden(set) {
+        if !trackers().contains(&tracker_of(golden.name)) {
             skip(&format!("the bytes of golden heap {}: it is made with another tracker", golden.name));
             continue;
         }
         let dir = fast_dir();
-        let text = made(dir.path(), &golden.name);
+        let text = made(dir.path(), golden.name);
         let superblock = std::fs::read(dir.path().join(format!("{}.heap/superblock", golden.name))).unwrap();
         let writes = number_at(&superblock, VERSION_AT);
         let how = format!(
             "A heap's files must not change without a new format version. If the format changed: increment FORMAT_VERSION (heap/src/durable/format.rs), \
-             keep tests/golden/v{newest} as it is and readable, and write the new ones, for each NAME of {NAMES:?}:\n  \
-             cargo run -q -p strewn-tests --bin strewn-test-child -- golden /dev/shm/NAME.heap async NAME > tests/golden/vN/NAME.txt\n\
+             keep tests/golden/{set} as it is and readable, and write a new set, for each NAME of {NAMES:?} (of page.txt with the tracker page):\n  \
+             cargo run -q -p strewn-tests --bin strewn-test-child -- golden /dev/shm/NAME.heap async NAME > tests/golden/SET/NAME.txt\n\
+             If the format is what it was, and what is kept in it is written in another way, write a new set and let the version be.\n\
              If files of the old build are as good as ever, and the same operations merely lead to other ones (another allocation policy, say), \
-             write them again into tests/golden/v{newest}, and say so in CHANGELOG.md."
+             write them again into tests/golden/{set}, and say so in CHANGELOG.md."
         );
         assert_eq!(writes, newest, "this build writes format version {writes}, and tests/golden has none of it. {how}");
         let mut lines = golden.text.lines().zip(text.lines()).enumerate();

@@ -1,6 +1,6 @@
 //! Real file systems that lose what they have not written: below running workers, which say what is durable.
 //!
-//! Root and `STREWN_MACHINES=1`; else `SKIP: why`. `STREWN_CRASH=long` tries 20 times as often, `STREWN_ROUNDS` says how often, `STREWN_SEED` replays the
+//! Root and `STREWN_MACHINES=1`; else `SKIP: why`. `STREWN_CRASH=long` tries eight times as often, `STREWN_ROUNDS` says how often, `STREWN_SEED` replays the
 //! choices (not the scheduling of threads).
 
 #[path = "lost_caches/shut_down.rs"]

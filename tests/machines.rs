@@ -1,7 +1,7 @@
 //! Whole machines that lose their memory, and their disks' caches: QEMU guests in which workers say what is durable.
 //!
 //! Root, `STREWN_MACHINES=1`, qemu-system-x86_64, busybox, kmod, and a kernel: the newest in `STREWN_KERNEL/boot` with its modules in
-//! `STREWN_KERNEL/lib/modules`, or in `/`. Else `SKIP: why`. `STREWN_CRASH=long` tries 20 times as often, `STREWN_ROUNDS` says how often, `STREWN_SEED`
+//! `STREWN_KERNEL/lib/modules`, or in `/`. Else `SKIP: why`. `STREWN_CRASH=long` tries eight times as often, `STREWN_ROUNDS` says how often, `STREWN_SEED`
 //! replays the choices (not the guest).
 
 #[path = "machines/guest.rs"]

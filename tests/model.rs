@@ -2,6 +2,8 @@
 //!
 //! Every test runs with each tracker that the kernel has, or the one that `STREWN_TRACKER` names. `STREWN_SEED` replays.
 
+#[path = "model/barrier.rs"]
+mod barrier;
 #[path = "model/blocks.rs"]
 mod blocks;
 #[path = "model/operations.rs"]

@@ -4,7 +4,6 @@ use crate::hash::{hash_bytes, mix};
 use crate::index::{File, Index, file_digest, pair_digest};
 use crate::table::Node;
 use anyhow::{Result, ensure};
-use strewn::Section;
 
 /// What an index turned out to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,17 +37,17 @@ struct Found {
     pairs: u64,
 }
 
-impl Index {
+impl Index<'_> {
     /// Checks T1 to T3 of both tables and X1 to X4.
-    pub fn audit(&self, section: &Section<'_>) -> Result<Audit> {
-        let tables = self.files.audit(section)? + self.words.audit(section)?;
-        let (found, postings) = self.audit_words(section)?;
+    pub fn audit(&self) -> Result<Audit> {
+        let tables = self.files.audit()? + self.words.audit()?;
+        let (found, postings) = self.audit_words()?;
         let (mut digest, mut tokens, mut word_lists) = (0_u64, 0, 0);
-        for (number, node) in self.files.iter(section) {
+        for (number, node) in self.files.iter() {
             let found = &found[number as usize];
-            audit_file(node, found, section)?;
+            audit_file(node, found)?;
             let File { mtime_ns, size_bytes, words, .. } = &node.value;
-            let path_hash = hash_bytes(node.key(section));
+            let path_hash = hash_bytes(node.key());
             digest = digest.wrapping_add(file_digest(path_hash, *mtime_ns, *size_bytes, found.pairs));
             tokens += found.tokens;
             word_lists += u64::from(words.capacity() > 0);
@@ -65,15 +64,15 @@ impl Index {
     }
 
     /// What the postings say of each file, and how many objects they take.
-    fn audit_words(&self, section: &Section<'_>) -> Result<(Vec<Found>, u64)> {
+    fn audit_words(&self) -> Result<(Vec<Found>, u64)> {
         let mut objects = 0;
         let mut found = vec![Found::default(); self.files.numbers() as usize];
-        for (word, node) in self.words.iter(section) {
-            let hash = hash_bytes(node.key(section));
+        for (word, node) in self.words.iter() {
+            let hash = hash_bytes(node.key());
             objects += node.value.objects();
             ensure!(node.value.len() > 0, "X2: word {word} has no posting");
-            for posting in node.value.iter(section) {
-                ensure!(self.files.get(posting.file, section).is_some(), "X1: a posting of word {word} has no file");
+            for posting in node.value.iter() {
+                ensure!(self.files.get(posting.file).is_some(), "X1: a posting of word {word} has no file");
                 ensure!(posting.count > 0, "X2: a posting of word {word} counts zero");
                 let found = &mut found[posting.file as usize];
                 ensure!(found.last_word.replace(word) != Some(word), "X1: word {word} has a posting twice");
@@ -88,9 +87,9 @@ impl Index {
 }
 
 /// Compares a file with what the postings say of it.
-fn audit_file(node: &Node<File>, found: &Found, section: &Section<'_>) -> Result<()> {
-    let path = || String::from_utf8_lossy(node.key(section)).into_owned();
-    let words = node.value.words.as_slice(section);
+fn audit_file(node: &Node<'_, File<'_>>, found: &Found) -> Result<()> {
+    let path = || String::from_utf8_lossy(node.key()).into_owned();
+    let words = &node.value.words;
     let numbers = words.iter().fold(0_u64, |sum, word| sum.wrapping_add(mix(u64::from(*word))));
     ensure!(words.len() == found.words, "X1: {} lists {} words, {} have postings", path(), words.len(), found.words);
     ensure!(numbers == found.numbers, "X1: {} lists other words than have postings for it", path());

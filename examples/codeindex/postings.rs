@@ -9,8 +9,7 @@ use strewn::{PBox, PVec, Persist, Result, Section};
 const PIECE: usize = 32;
 
 /// That a word occurs in a file, and how often.
-#[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Persist)]
 pub struct Posting {
     /// The number of the file.
     pub file: u32,
@@ -18,76 +17,64 @@ pub struct Posting {
     pub count: u32,
 }
 
-// SAFETY: two numbers, `repr(C)`.
-unsafe impl Persist for Posting {}
-
 /// The postings of a word, in no order.
-#[repr(C)]
-#[derive(Default)]
-pub struct Postings {
-    full: PVec<PBox<[Posting; PIECE]>>,
+#[derive(Persist)]
+pub struct Postings<'s> {
+    full: PVec<'s, PBox<'s, [Posting; PIECE]>>,
     /// What fills no piece: not empty unless there is no posting at all.
-    rest: PVec<Posting>,
+    rest: PVec<'s, Posting>,
 }
 
-// SAFETY: an array of boxes and an array, `repr(C)`.
-unsafe impl Persist for Postings {}
+impl<'s> Postings<'s> {
+    /// None.
+    pub fn new_in(section: &'s Section<'_>) -> Self {
+        Self { full: PVec::new_in(section), rest: PVec::new_in(section) }
+    }
 
-impl Postings {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.full.len() * PIECE + self.rest.len()
     }
 
     /// All of them.
-    pub fn iter<'a>(&'a self, section: &'a Section<'_>) -> impl Iterator<Item = &'a Posting> {
-        let full = self.full.as_slice(section).iter().flat_map(|piece| piece.get(section));
-        full.chain(self.rest.as_slice(section))
+    pub fn iter(&self) -> impl Iterator<Item = &Posting> {
+        self.full.iter().flat_map(|piece| piece.iter()).chain(&self.rest)
     }
 
     /// The place of the posting for `file`, and its count.
-    pub fn find(&self, file: u32, section: &Section<'_>) -> Option<(usize, u32)> {
-        self.iter(section).enumerate().find(|(_, p)| p.file == file).map(|(at, p)| (at, p.count))
+    pub fn find(&self, file: u32) -> Option<(usize, u32)> {
+        self.iter().enumerate().find(|(_, p)| p.file == file).map(|(at, p)| (at, p.count))
     }
 
     /// The posting at place `at`, to change it. Panics if there is none.
-    pub fn get_mut<'a>(&'a mut self, at: usize, section: &'a Section<'_>) -> &'a mut Posting {
+    pub fn get_mut(&mut self, at: usize) -> &mut Posting {
         match at.checked_sub(self.full.len() * PIECE) {
-            Some(at) => &mut self.rest.as_mut_slice(section)[at],
-            None => &mut self.full.as_mut_slice(section)[at / PIECE].get_mut(section)[at % PIECE],
+            Some(at) => &mut self.rest[at],
+            None => &mut self.full[at / PIECE][at % PIECE],
         }
     }
 
     /// Adds a posting.
-    pub fn push(&mut self, posting: Posting, section: &Section<'_>) -> Result<()> {
-        if let Ok(piece) = <[Posting; PIECE]>::try_from(self.rest.as_slice(section)) {
-            self.full.push(PBox::new(piece, section)?, section)?;
+    pub fn push(&mut self, posting: Posting, section: &'s Section<'_>) -> Result<()> {
+        if let Ok(piece) = <[Posting; PIECE]>::try_from(&*self.rest) {
+            self.full.try_push(PBox::try_new_in(piece, section)?)?;
             self.rest.clear();
         }
-        self.rest.push(posting, section)
+        self.rest.try_push(posting)
     }
 
     /// Removes the posting at place `at`; the last one takes its place. Panics if there is none.
-    pub fn swap_remove(&mut self, at: usize, section: &Section<'_>) -> Result<()> {
-        let last = self.rest.pop(section).expect("`rest` is empty only if all is");
+    pub fn swap_remove(&mut self, at: usize) -> Result<()> {
+        let last = self.rest.pop().expect("`rest` is empty only if all is");
         if at < self.len() {
-            *self.get_mut(at, section) = last;
+            *self.get_mut(at) = last;
         }
         if self.rest.is_empty()
-            && let Some(piece) = self.full.pop(section)
+            && let Some(piece) = self.full.pop()
         {
-            self.rest.extend_from_slice(&piece.into_inner(section), section)?;
+            self.rest.try_extend_from_slice(&*piece)?;
         }
         Ok(())
-    }
-
-    /// Frees all of them.
-    pub fn free(mut self, section: &Section<'_>) {
-        while let Some(piece) = self.full.pop(section) {
-            piece.free(section);
-        }
-        self.full.free(section);
-        self.rest.free(section);
     }
 
     /// How many objects of the heap they take.

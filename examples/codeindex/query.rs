@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
-use strewn::{Heap, Section};
+use strewn::Heap;
 
 /// The constants of Okapi BM25 (Robertson and Zaragoza, 2009), as most use them.
 const K1: f64 = 1.2;
@@ -22,12 +22,12 @@ pub fn run(path: &Path, words: &[String], limit: usize) -> Result<ExitCode> {
     let heap = Heap::open(path).with_context(|| format!("no index at {}: make one first", path.display()))?;
     let store = Store::open(&heap)?.with_context(|| format!("{} holds no index", path.display()))?;
     let opened = opening.elapsed();
-    let (found, asked) = store.read(|index, section| {
+    let (found, asked) = store.read(|index| {
         let asking = Instant::now();
-        let ranked = ranked(index, &words, section);
+        let ranked = ranked(index, &words);
         let best = ranked.iter().take(limit);
         for (file, score) in best {
-            println!("{score:8.3}  {}", String::from_utf8_lossy(index.files.node(*file, section).key(section)));
+            println!("{score:8.3}  {}", String::from_utf8_lossy(index.files.node(*file).key()));
         }
         (ranked.len(), asking.elapsed())
     })?;
@@ -40,21 +40,21 @@ pub fn run(path: &Path, words: &[String], limit: usize) -> Result<ExitCode> {
 }
 
 /// The files that have all of `words`, with their scores, best first.
-fn ranked(index: &Index, words: &[String], section: &Section<'_>) -> Vec<(u32, f64)> {
+fn ranked(index: &Index<'_>, words: &[String]) -> Vec<(u32, f64)> {
     let mut scores: Option<HashMap<u32, f64>> = None;
     for word in words {
-        let Some(number) = index.words.find(word.as_bytes(), section) else { return Vec::new() };
-        let postings = &index.words.node(number, section).value;
+        let Some(number) = index.words.find(word.as_bytes()) else { return Vec::new() };
+        let postings = &index.words.node(number).value;
         let files = f64::from(index.files.len());
         let with_word = postings.len() as f64;
         let rarity = (1.0 + (files - with_word + 0.5) / (with_word + 0.5)).ln();
         let length_mean = index.tokens as f64 / files;
         let score = |file: u32, count: u32| {
-            let length = index.files.node(file, section).value.tokens as f64 / length_mean;
+            let length = index.files.node(file).value.tokens as f64 / length_mean;
             let count = f64::from(count);
             rarity * count * (K1 + 1.0) / (count + K1 * (1.0 - B + B * length))
         };
-        let both = postings.iter(section).filter_map(|posting| {
+        let both = postings.iter().filter_map(|posting| {
             let so_far = scores.as_ref().map_or(Some(0.0), |scores| scores.get(&posting.file).copied())?;
             Some((posting.file, so_far + score(posting.file, posting.count)))
         });

@@ -6,52 +6,48 @@
 use strewn::{PBox, PVec, Persist, Result, Section};
 
 /// A growable array in small objects of N values each. It never shrinks.
-#[repr(C)]
-pub struct Segments<T, const N: usize> {
-    directory: PVec<PBox<[T; N]>>,
+#[derive(Persist)]
+pub struct Segments<'s, T, const N: usize> {
+    directory: PVec<'s, PBox<'s, [T; N]>>,
     len: u64,
 }
 
-// SAFETY: an array of boxes and a number, `repr(C)`.
-unsafe impl<T: Persist, const N: usize> Persist for Segments<T, N> {}
-
-impl<T, const N: usize> Default for Segments<T, N> {
-    fn default() -> Self {
-        Self { directory: PVec::default(), len: 0 }
+impl<'s, T: Persist + Default, const N: usize> Segments<'s, T, N> {
+    /// An empty array.
+    pub fn new_in(section: &'s Section<'_>) -> Self {
+        Self { directory: PVec::new_in(section), len: 0 }
     }
-}
 
-impl<T: Persist + Default, const N: usize> Segments<T, N> {
     /// How many values there are.
     pub fn len(&self) -> u32 {
         u32::try_from(self.len).expect("`push` keeps to 32 bits")
     }
 
     /// The value at `index`. Panics if there is none.
-    pub fn get<'a>(&'a self, index: u32, section: &'a Section<'_>) -> &'a T {
+    pub fn get(&self, index: u32) -> &T {
         assert!(index < self.len(), "{index} is out of {} values", self.len);
         let (segment, place) = (index as usize / N, index as usize % N);
-        &self.directory.as_slice(section)[segment].get(section)[place]
+        &self.directory[segment][place]
     }
 
     /// The value at `index`, to change it. Panics if there is none.
-    pub fn get_mut<'a>(&'a mut self, index: u32, section: &'a Section<'_>) -> &'a mut T {
+    pub fn get_mut(&mut self, index: u32) -> &mut T {
         assert!(index < self.len(), "{index} is out of {} values", self.len);
         let (segment, place) = (index as usize / N, index as usize % N);
-        &mut self.directory.as_mut_slice(section)[segment].get_mut(section)[place]
+        &mut self.directory[segment][place]
     }
 
     /// Appends `value` and returns its index. The last 32-bit number is not used for one.
-    pub fn push(&mut self, value: T, section: &Section<'_>) -> Result<u32> {
+    pub fn push(&mut self, value: T, section: &'s Section<'_>) -> Result<u32> {
         let index = self.len();
         assert!(index < u32::MAX - 1, "an index holds fewer than 2^32 - 1 entries");
         let segment = index as usize / N;
         if segment == self.directory.len() {
             let values = std::array::from_fn(|_| T::default());
-            self.directory.push(PBox::new(values, section)?, section)?;
+            self.directory.try_push(PBox::try_new_in(values, section)?)?;
         }
         self.len += 1;
-        *self.get_mut(index, section) = value;
+        *self.get_mut(index) = value;
         Ok(index)
     }
 

@@ -13,7 +13,7 @@ pub trait Observer {
     /// How many files are about to be indexed.
     fn expect(&mut self, _files: u64) {}
     /// The index was changed, in a section that still lasts: no checkpoint has the change yet.
-    fn changed(&mut self, _index: &Index) -> Result<()> {
+    fn changed(&mut self, _index: &Index<'_>) -> Result<()> {
         Ok(())
     }
     /// That section has ended, after generation `generation`: the next checkpoint has the change.
@@ -25,7 +25,7 @@ pub trait Observer {
 /// An index in an open heap.
 pub struct Store<'h> {
     heap: &'h Heap,
-    root: Root<'h, Index>,
+    root: Root<'h, Index<'h>>,
     /// How long the longest section lasted that changed the index.
     pub section_max: Duration,
 }
@@ -33,7 +33,7 @@ pub struct Store<'h> {
 impl<'h> Store<'h> {
     /// Finds the index in `heap`, or puts an empty one there.
     pub fn open_or_create(heap: &'h Heap) -> Result<Self> {
-        let root = heap.root(ROOT, |_| Ok(Index::default()))?;
+        let root = heap.root::<Index>(ROOT, |section| Ok(Index::new_in(section)))?;
         Ok(Self { heap, root, section_max: Duration::ZERO })
     }
 
@@ -44,17 +44,17 @@ impl<'h> Store<'h> {
     }
 
     /// Reads the index, in one section.
-    pub fn read<T>(&self, look: impl FnOnce(&Index, &Section<'_>) -> T) -> Result<T> {
+    pub fn read<T>(&self, look: impl FnOnce(&Index<'_>) -> T) -> Result<T> {
         let section = self.heap.enter();
         let index = self.root.read(&section)?;
-        Ok(look(&index, &section))
+        Ok(look(&index))
     }
 
     /// Changes the index, in one section: no checkpoint has half of what `change` does.
     pub fn edit(
         &mut self,
         observer: &mut impl Observer,
-        change: impl FnOnce(&mut Index, &Section<'_>) -> strewn::Result<()>,
+        change: impl for<'s> FnOnce(&mut Index<'s>, &'s Section<'_>) -> strewn::Result<()>,
     ) -> Result<()> {
         let section = self.heap.enter();
         let entered = Instant::now();

@@ -57,7 +57,7 @@ pub fn sweep(store: &mut Store<'_>, walk: &Walk, observer: &mut impl Observer) -
     let plan = plan(store, walk)?;
     let mut tally = Tally { unchanged: plan.unchanged, ..Tally::default() };
     for number in plan.gone {
-        store.edit(observer, |index, section| index.remove(number, section))?;
+        store.edit(observer, |index, _| index.remove(number))?;
         tally.removed += 1;
     }
     observer.expect(plan.todo.len() as u64);
@@ -81,14 +81,14 @@ pub fn sweep(store: &mut Store<'_>, walk: &Walk, observer: &mut impl Observer) -
 /// Compares what the walk found with what the index holds.
 fn plan<'w>(store: &Store<'_>, walk: &'w Walk) -> Result<Plan<'w>> {
     let mut plan = Plan::default();
-    let numbers = store.read(|index, _| index.files.numbers())?;
+    let numbers = store.read(|index| index.files.numbers())?;
     let mut seen = vec![false; numbers as usize];
     for files in walk.files.chunks(FILES_A_SECTION) {
-        store.read(|index, section| {
+        store.read(|index| {
             for candidate in files {
-                let known = index.files.find(candidate.path.as_os_str().as_bytes(), section);
+                let known = index.files.find(candidate.path.as_os_str().as_bytes());
                 let same = known.is_some_and(|number| {
-                    let file = &index.files.node(number, section).value;
+                    let file = &index.files.node(number).value;
                     (file.mtime_ns, file.size_bytes) == (candidate.mtime_ns, candidate.size_bytes)
                 });
                 if let Some(number) = known {
@@ -104,10 +104,10 @@ fn plan<'w>(store: &Store<'_>, walk: &'w Walk) -> Result<Plan<'w>> {
     }
     let unseen: Vec<u32> = (0..numbers).filter(|number| !seen[*number as usize]).collect();
     for numbers in unseen.chunks(FILES_A_SECTION) {
-        store.read(|index, section| {
+        store.read(|index| {
             plan.gone.extend(numbers.iter().filter(|number| {
-                let file = index.files.get(**number, section);
-                file.is_some_and(|file| is_below(&walk.roots, file.key(section)))
+                let file = index.files.get(**number);
+                file.is_some_and(|file| is_below(&walk.roots, file.key()))
             }));
         })?;
     }
@@ -138,7 +138,7 @@ fn settle(
             let count = if matches!(outcome, Outcome::Binary) { &mut tally.binary } else { &mut tally.unreadable };
             *count += 1;
             if let Some(number) = known {
-                store.edit(observer, |index, section| index.remove(number, section))?;
+                store.edit(observer, |index, _| index.remove(number))?;
                 tally.removed += 1;
             }
             return Ok(());

@@ -22,24 +22,20 @@ const NODES_A_SEGMENT: usize = 64;
 const BUCKETS_A_SEGMENT: usize = 16;
 
 /// An entry: a key, and what is kept under it.
-#[repr(C)]
-pub struct Node<V> {
-    key: PVec<u8>,
+#[derive(Persist)]
+pub struct Node<'s, V> {
+    key: PVec<'s, u8>,
     hash: u64,
     /// The number of the next entry in the chain.
     next: u32,
-    _padding: u32,
     /// What is kept under the key.
     pub value: V,
 }
 
-// SAFETY: an array, numbers and a Persist value, `repr(C)`.
-unsafe impl<V: Persist> Persist for Node<V> {}
-
-impl<V: Persist> Node<V> {
+impl<V: Persist> Node<'_, V> {
     /// The key.
-    pub fn key<'a>(&'a self, section: &'a Section<'_>) -> &'a [u8] {
-        self.key.as_slice(section)
+    pub fn key(&self) -> &[u8] {
+        &self.key
     }
 
     /// The hash of the key.
@@ -49,25 +45,21 @@ impl<V: Persist> Node<V> {
 }
 
 /// A hash table from bytes to `V`.
-#[repr(C)]
-pub struct Table<V> {
-    nodes: Segments<Option<PBox<Node<V>>>, NODES_A_SEGMENT>,
+#[derive(Persist)]
+pub struct Table<'s, V> {
+    nodes: Segments<'s, Option<PBox<'s, Node<'s, V>>>, NODES_A_SEGMENT>,
     /// The numbers of removed entries, to be used again.
-    free: PVec<u32>,
+    free: PVec<'s, u32>,
     /// The first entry of each chain.
-    buckets: Segments<u32, BUCKETS_A_SEGMENT>,
+    buckets: Segments<'s, u32, BUCKETS_A_SEGMENT>,
 }
 
-// SAFETY: arrays of boxes and of numbers, `repr(C)`.
-unsafe impl<V: Persist> Persist for Table<V> {}
-
-impl<V> Default for Table<V> {
-    fn default() -> Self {
-        Self { nodes: Segments::default(), free: PVec::default(), buckets: Segments::default() }
+impl<'s, V: Persist> Table<'s, V> {
+    /// An empty table.
+    pub fn new_in(section: &'s Section<'_>) -> Self {
+        Self { nodes: Segments::new_in(section), free: PVec::new_in(section), buckets: Segments::new_in(section) }
     }
-}
 
-impl<V: Persist> Table<V> {
     /// How many entries there are.
     pub fn len(&self) -> u32 {
         self.nodes.len() - self.free.len() as u32
@@ -79,15 +71,15 @@ impl<V: Persist> Table<V> {
     }
 
     /// The number of the entry at `key`.
-    pub fn find(&self, key: &[u8], section: &Section<'_>) -> Option<u32> {
+    pub fn find(&self, key: &[u8]) -> Option<u32> {
         if self.buckets.len() == 0 {
             return None;
         }
         let hash = hash_bytes(key);
-        let mut number = *self.buckets.get(self.bucket_of(hash), section);
+        let mut number = *self.buckets.get(self.bucket_of(hash));
         while number != NONE {
-            let node = self.node(number, section);
-            if node.hash == hash && node.key(section) == key {
+            let node = self.node(number);
+            if node.hash == hash && node.key() == key {
                 return Some(number);
             }
             number = node.next;
@@ -96,64 +88,65 @@ impl<V: Persist> Table<V> {
     }
 
     /// The entry that has `number`, if there is one.
-    pub fn get<'a>(&'a self, number: u32, section: &'a Section<'_>) -> Option<&'a Node<V>> {
+    pub fn get(&self, number: u32) -> Option<&Node<'s, V>> {
         if number >= self.nodes.len() {
             return None;
         }
-        Some(self.nodes.get(number, section).as_ref()?.get(section))
+        self.nodes.get(number).as_deref()
     }
 
     /// The entry that has `number`. Panics if there is none.
-    pub fn node<'a>(&'a self, number: u32, section: &'a Section<'_>) -> &'a Node<V> {
-        self.get(number, section).expect("the number of an entry")
+    pub fn node(&self, number: u32) -> &Node<'s, V> {
+        self.get(number).expect("the number of an entry")
     }
 
     /// The entry that has `number`, to change it. Panics if there is none.
-    pub fn node_mut<'a>(&'a mut self, number: u32, section: &'a Section<'_>) -> &'a mut Node<V> {
-        self.nodes.get_mut(number, section).as_mut().expect("the number of an entry").get_mut(section)
+    pub fn node_mut(&mut self, number: u32) -> &mut Node<'s, V> {
+        self.nodes.get_mut(number).as_mut().expect("the number of an entry")
     }
 
     /// All entries with their numbers.
-    pub fn iter<'a>(&'a self, section: &'a Section<'_>) -> impl Iterator<Item = (u32, &'a Node<V>)> {
-        (0..self.nodes.len()).filter_map(move |number| Some((number, self.get(number, section)?)))
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &Node<'s, V>)> {
+        (0..self.nodes.len()).filter_map(move |number| Some((number, self.get(number)?)))
     }
 
     /// Adds an entry, whose key is not in the table, and returns its number.
-    pub fn insert(&mut self, key: &[u8], value: V, section: &Section<'_>) -> Result<u32> {
+    pub fn insert(&mut self, key: &[u8], value: V, section: &'s Section<'_>) -> Result<u32> {
         self.add_bucket_if_crowded(section)?;
         let hash = hash_bytes(key);
         let bucket = self.bucket_of(hash);
-        let next = *self.buckets.get(bucket, section);
-        let node = Node { key: PVec::from_slice(key, section)?, hash, next, _padding: 0, value };
-        let node = Some(PBox::new(node, section)?);
-        let number = match self.free.pop(section) {
+        let next = *self.buckets.get(bucket);
+        let mut bytes = PVec::new_in(section);
+        bytes.try_extend_from_slice(key)?;
+        let node = Node { key: bytes, hash, next, value };
+        let node = Some(PBox::try_new_in(node, section)?);
+        let number = match self.free.pop() {
             Some(number) => {
-                *self.nodes.get_mut(number, section) = node;
+                *self.nodes.get_mut(number) = node;
                 number
             }
             None => self.nodes.push(node, section)?,
         };
-        *self.buckets.get_mut(bucket, section) = number;
+        *self.buckets.get_mut(bucket) = number;
         Ok(number)
     }
 
-    /// Removes an entry and returns what was kept there; the caller frees what that owns. Panics if there is no such entry.
-    pub fn remove(&mut self, number: u32, section: &Section<'_>) -> Result<V> {
-        let bucket = self.bucket_of(self.node(number, section).hash);
-        let next = self.node(number, section).next;
-        let mut at = *self.buckets.get(bucket, section);
+    /// Removes an entry and returns what was kept there. Panics if there is no such entry.
+    pub fn remove(&mut self, number: u32) -> Result<V> {
+        let bucket = self.bucket_of(self.node(number).hash);
+        let next = self.node(number).next;
+        let mut at = *self.buckets.get(bucket);
         if at == number {
-            *self.buckets.get_mut(bucket, section) = next;
+            *self.buckets.get_mut(bucket) = next;
         } else {
-            while self.node(at, section).next != number {
-                at = self.node(at, section).next;
+            while self.node(at).next != number {
+                at = self.node(at).next;
             }
-            self.node_mut(at, section).next = next;
+            self.node_mut(at).next = next;
         }
-        self.free.push(number, section)?;
-        let node = self.nodes.get_mut(number, section).take().expect("found above").into_inner(section);
-        node.key.free(section);
-        Ok(node.value)
+        self.free.try_push(number)?;
+        let node = self.nodes.get_mut(number).take().expect("found above");
+        Ok(PBox::into_inner(node).value)
     }
 
     /// The bucket for `hash`: as many low bits of it as there are buckets for.
@@ -164,7 +157,7 @@ impl<V: Persist> Table<V> {
         if wide < buckets { wide } else { wide & (low - 1) }
     }
 
-    fn add_bucket_if_crowded(&mut self, section: &Section<'_>) -> Result<()> {
+    fn add_bucket_if_crowded(&mut self, section: &'s Section<'_>) -> Result<()> {
         let new = self.buckets.len();
         if new > 0 && self.len() < new.saturating_mul(LOAD) {
             return Ok(());
@@ -172,37 +165,35 @@ impl<V: Persist> Table<V> {
         self.buckets.push(NONE, section)?;
         if new > 0 {
             let split = new - (1 << new.ilog2());
-            let mut number = std::mem::replace(self.buckets.get_mut(split, section), NONE);
+            let mut number = std::mem::replace(self.buckets.get_mut(split), NONE);
             while number != NONE {
-                let bucket = self.bucket_of(self.node(number, section).hash);
-                let first = std::mem::replace(self.buckets.get_mut(bucket, section), number);
-                number = std::mem::replace(&mut self.node_mut(number, section).next, first);
+                let bucket = self.bucket_of(self.node(number).hash);
+                let first = std::mem::replace(self.buckets.get_mut(bucket), number);
+                number = std::mem::replace(&mut self.node_mut(number).next, first);
             }
         }
         Ok(())
     }
 
     /// Checks T1 to T3 in full, and returns how many objects of the heap the table takes, without what its values own.
-    pub fn audit(&self, section: &Section<'_>) -> anyhow::Result<u64> {
+    pub fn audit(&self) -> anyhow::Result<u64> {
         let mut chained = vec![false; self.nodes.len() as usize];
         for bucket in 0..self.buckets.len() {
-            let mut number = *self.buckets.get(bucket, section);
+            let mut number = *self.buckets.get(bucket);
             while number != NONE {
-                let Some(node) = self.get(number, section) else {
-                    anyhow::bail!("bucket {bucket} leads to a lost entry")
-                };
+                let Some(node) = self.get(number) else { anyhow::bail!("bucket {bucket} leads to a lost entry") };
                 ensure!(!std::mem::replace(&mut chained[number as usize], true), "entry {number} is chained twice");
                 ensure!(self.bucket_of(node.hash) == bucket, "entry {number} is in the wrong bucket");
                 number = node.next;
             }
         }
         let mut objects = self.nodes.objects() + self.buckets.objects() + u64::from(self.free.capacity() > 0);
-        for (number, node) in self.iter(section) {
+        for (number, node) in self.iter() {
             ensure!(chained[number as usize], "entry {number} is in no chain");
-            ensure!(node.hash == hash_bytes(node.key(section)), "the key of entry {number} is torn");
+            ensure!(node.hash == hash_bytes(node.key()), "the key of entry {number} is torn");
             objects += 1 + u64::from(node.key.capacity() > 0);
         }
-        for number in self.free.as_slice(section) {
+        for number in &self.free {
             ensure!(!std::mem::replace(&mut chained[*number as usize], true), "entry {number} is both free and taken");
         }
         ensure!(chained.iter().all(|known| *known), "an entry was lost");

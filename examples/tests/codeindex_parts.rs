@@ -29,15 +29,15 @@ use tempfile::TempDir;
 use tokenize::{query_words, words_of};
 
 /// Runs `body` on an empty index.
-fn with_index(body: impl FnOnce(&Heap, &mut Index, &Section<'_>)) {
+fn with_index(body: impl for<'s> FnOnce(&mut Index<'s>, &'s Section<'_>)) {
     let dir = TempDir::new().unwrap();
     let heap = Heap::create(dir.path().join("t.heap")).unwrap();
-    let root = heap.root("index", |_| Ok(Index::default())).unwrap();
+    let root = heap.root::<Index>("index", |section| Ok(Index::new_in(section))).unwrap();
     let section = heap.enter();
-    body(&heap, &mut root.write(&section).unwrap(), &section);
+    body(&mut root.write(&section).unwrap(), &section);
 }
 
-fn put(index: &mut Index, path: &str, text: &str, section: &Section<'_>) {
+fn put<'s>(index: &mut Index<'s>, path: &str, text: &str, section: &'s Section<'_>) {
     let words = words_of(text.as_bytes()).unwrap();
     let contents = Contents { path: path.as_bytes(), mtime_ns: 7, size_bytes: text.len() as u64, words: &words };
     index.put(&contents, section).unwrap();
@@ -45,51 +45,51 @@ fn put(index: &mut Index, path: &str, text: &str, section: &Section<'_>) {
 
 /// That an audit finds what `damage` does to a sound index.
 #[track_caller]
-fn assert_caught(invariant: &str, damage: impl FnOnce(&mut Index, &Section<'_>)) {
-    with_index(|_, index, section| {
+fn assert_caught(invariant: &str, damage: impl for<'s> FnOnce(&mut Index<'s>, &'s Section<'_>)) {
+    with_index(|index, section| {
         put(index, "a", "one two two three", section);
         put(index, "b", "two four", section);
-        index.audit(section).unwrap();
+        index.audit().unwrap();
         damage(index, section);
-        let e = index.audit(section).unwrap_err().to_string();
+        let e = index.audit().unwrap_err().to_string();
         assert!(e.starts_with(invariant), "`{e}` is not about {invariant}");
     });
 }
 
 #[test]
 fn an_audit_catches_damage() {
-    let two = |index: &Index, section: &Section<'_>| index.words.find(b"two", section).unwrap();
-    let a = |index: &Index, section: &Section<'_>| index.files.find(b"a", section).unwrap();
-    assert_caught("X1", |index, s| index.words.node_mut(two(index, s), s).value.swap_remove(0, s).unwrap());
+    let two = |index: &Index<'_>| index.words.find(b"two").unwrap();
+    let a = |index: &Index<'_>| index.files.find(b"a").unwrap();
+    assert_caught("X1", |index, _| index.words.node_mut(two(index)).value.swap_remove(0).unwrap());
     assert_caught("X1", |index, s| {
-        let twice = Posting { file: a(index, s), count: 1 };
+        let twice = Posting { file: a(index), count: 1 };
         // Next to the other one for the file.
-        index.words.node_mut(two(index, s), s).value.push(twice, s).unwrap();
+        index.words.node_mut(two(index)).value.push(twice, s).unwrap();
     });
     assert_caught("X1", |index, s| {
-        index.words.node_mut(two(index, s), s).value.push(Posting { file: 77, count: 1 }, s).unwrap();
+        index.words.node_mut(two(index)).value.push(Posting { file: 77, count: 1 }, s).unwrap();
     });
-    assert_caught("X1", |index, s| {
-        let four = index.words.find(b"four", s).unwrap();
-        index.files.node_mut(a(index, s), s).value.words.as_mut_slice(s)[0] = four;
+    assert_caught("X1", |index, _| {
+        let four = index.words.find(b"four").unwrap();
+        index.files.node_mut(a(index)).value.words.as_mut_slice()[0] = four;
     });
     assert_caught("X2", |index, s| {
-        index.words.insert(b"orphan", postings::Postings::default(), s).unwrap();
+        index.words.insert(b"orphan", postings::Postings::new_in(s), s).unwrap();
     });
-    assert_caught("X3", |index, s| index.words.node_mut(two(index, s), s).value.get_mut(0, s).count += 1);
+    assert_caught("X3", |index, _| index.words.node_mut(two(index)).value.get_mut(0).count += 1);
     assert_caught("X3", |index, _| index.tokens += 1);
-    assert_caught("X4", |index, s| index.files.node_mut(a(index, s), s).value.mtime_ns += 1);
+    assert_caught("X4", |index, _| index.files.node_mut(a(index)).value.mtime_ns += 1);
     assert_caught("X4", |index, _| index.digest ^= 1);
 }
 
 #[test]
 fn random_changes_keep_the_invariants_and_leak_nothing() {
     let mut rng = SmallRng::seed_from_u64(11);
-    with_index(|_, index, section| {
+    with_index(|index, section| {
         for step in 0..600 {
             let path = format!("file {}", rng.random_range(0..60));
-            match index.files.find(path.as_bytes(), section) {
-                Some(number) if rng.random_bool(0.4) => index.remove(number, section).unwrap(),
+            match index.files.find(path.as_bytes()) {
+                Some(number) if rng.random_bool(0.4) => index.remove(number).unwrap(),
                 _ => {
                     let words: Vec<String> =
                         (0..rng.random_range(0..80)).map(|_| format!("w{}", rng.random_range(0..150))).collect();
@@ -97,16 +97,16 @@ fn random_changes_keep_the_invariants_and_leak_nothing() {
                 }
             }
             if step % 20 == 0 {
-                let audit = index.audit(section).unwrap_or_else(|e| panic!("step {step}: {e}"));
+                let audit = index.audit().unwrap_or_else(|e| panic!("step {step}: {e}"));
                 assert_eq!(audit.generation, step + 1);
             }
         }
         for number in 0..index.files.numbers() {
-            if index.files.get(number, section).is_some() {
-                index.remove(number, section).unwrap();
+            if index.files.get(number).is_some() {
+                index.remove(number).unwrap();
             }
         }
-        let empty = index.audit(section).unwrap();
+        let empty = index.audit().unwrap();
         assert_eq!((empty.digest, empty.files, empty.words, index.tokens), (0, 0, 0, 0));
     });
 }
@@ -115,13 +115,13 @@ fn random_changes_keep_the_invariants_and_leak_nothing() {
 fn the_objects_counted_are_those_of_the_heap() {
     let dir = TempDir::new().unwrap();
     let heap = Heap::create(dir.path().join("t.heap")).unwrap();
-    let root = heap.root("index", |_| Ok(Index::default())).unwrap();
+    let root = heap.root::<Index>("index", |section| Ok(Index::new_in(section))).unwrap();
     let objects = {
         let section = heap.enter();
         let mut index = root.write(&section).unwrap();
         (0..100).for_each(|n| put(&mut index, &format!("f{n}"), &format!("word{n} common rare{}", n / 7), &section));
-        (0..50).for_each(|n| index.remove(2 * n, &section).unwrap());
-        index.audit(&section).unwrap().objects
+        (0..50).for_each(|n| index.remove(2 * n).unwrap());
+        index.audit().unwrap().objects
     };
     heap.checkpoint().unwrap();
     assert_eq!(heap.stats().unwrap().live_objects, objects);

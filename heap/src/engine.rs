@@ -1,6 +1,7 @@
 //! [`Engine`]: the wiring of one open heap. Who owns what, and in which order things are created and end; no algorithm.
 
 use crate::alloc::Allocator;
+use crate::arena::Writes;
 use crate::base::sync::{Mutex, lock};
 use crate::base::{Canary, Epoch, Error, ErrorKind, Result, canary};
 use crate::check::check_catalog;
@@ -99,8 +100,10 @@ impl Engine {
         options: &StoreOptions,
         kind: TrackerKind,
         ladder: (Mapping, PolicyKind),
+        writes: Writes,
     ) -> Result<Self> {
         let allocator = Allocator::new(options.heap_id, options.addressing, track::open(kind)?, ladder)?;
+        let allocator = allocator.catching(writes);
         let writer = Idle::start()?;
         let store = LogStore::create(place, path, options)?;
         let empty = Recovered {
@@ -123,12 +126,14 @@ impl Engine {
         path: &Path,
         kind: TrackerKind,
         ladder: (Mapping, PolicyKind),
+        writes: Writes,
         mut store: LogStore,
         recovered: Recovered,
     ) -> Result<Self> {
         // What can be refused is refused before `load`, which is the first to write.
         check_catalog(&recovered.catalog, recovered.addressing)?;
         let allocator = Allocator::new(recovered.heap_id, recovered.addressing, track::open(kind)?, ladder)?;
+        let allocator = allocator.catching(writes);
         let writer = Idle::start()?;
         allocator.recover(&recovered.catalog, |mappings| {
             store.load(&mut |zone, byte, bytes| mappings[zone.index()].write(byte, bytes))
@@ -180,6 +185,15 @@ impl Engine {
             OnPanic::Refuse => self.threads.set_panicked(true),
             OnPanic::Abort => std::process::abort(),
         }
+    }
+
+    /// Something that must be done whole was not: no checkpoint may have it, unless it is forgiven.
+    #[cold]
+    pub fn note_half_done(&self) {
+        if self.on_panic == OnPanic::Abort && std::thread::panicking() {
+            std::process::abort();
+        }
+        self.threads.set_panicked(true);
     }
 
     /// What an empty collection of this heap holds in the place of an address: never zero, and odd, which no address of an object is.

@@ -27,6 +27,12 @@ mod ticker;
 mod track;
 mod typed;
 
+#[doc = include_str!("../../docs/tutorial.md")]
+pub mod tutorial {}
+#[doc = include_str!("../../docs/pitfalls.md")]
+pub mod pitfalls {}
+
+pub use arena::Writes;
 pub use base::{Error, ErrorKind, Result};
 pub use check::{CheckReport, check};
 pub use checkpoint::{CutReport, Ticket};
@@ -36,13 +42,14 @@ pub use ladder::{LadderStats, Mapping, PolicyKind};
 pub use options::HeapOptions;
 pub use section::Section;
 pub use stats::{Durations, Stats};
+pub use strewn_derive::Persist;
 pub use sys::probe::{Feature, Probe, probe};
 pub use ticker::Ticker;
 pub use track::TrackerKind;
-pub use track::Writes;
+pub use typed::btree;
 pub use typed::{
-    CollectIn, FromIteratorIn, HeapAlloc, Migrate, PBox, PBuildHasher, PHashMap, PHashSet, PString, PVec, Persist,
-    Root, RootMut, RootRef,
+    CollectIn, FromIteratorIn, HeapAlloc, Migrate, PBTreeMap, PBTreeSet, PBox, PBuildHasher, PHashMap, PHashSet,
+    PString, PVec, Persist, Root, RootMut, RootRef,
 };
 
 /// Iterators and entries of [`PHashMap`].
@@ -68,7 +75,7 @@ pub mod serde {
 /// What a derived `Persist` calls.
 #[doc(hidden)]
 pub mod derive_support {
+    pub use crate::arena::Writes;
     pub use crate::base::{Error, Result};
-    pub use crate::track::Writes;
     pub use crate::typed::{Fields, Migrate, Persist, Predecessor, Schema, Walker};
 }

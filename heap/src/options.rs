@@ -1,5 +1,6 @@
 //! [`HeapOptions`]: how a heap is created and opened.
 
+use crate::arena::Writes;
 use crate::base::{Error, ErrorKind, Result};
 use crate::durable::{Addressing, LogStore, Place, StoreOptions, default_place};
 use crate::engine::{Engine, OnPanic};
@@ -21,6 +22,7 @@ pub struct HeapOptions {
     tracker: Option<TrackerKind>,
     mapping: Option<Mapping>,
     policy: Option<PolicyKind>,
+    writes: Option<Writes>,
     log_bytes: u64,
     seed: Option<u64>,
     pub(crate) on_panic: OnPanic,
@@ -33,6 +35,7 @@ impl Default for HeapOptions {
             tracker: None,
             mapping: None,
             policy: None,
+            writes: None,
             log_bytes: LOG_BYTES_DEFAULT,
             seed: None,
             on_panic: OnPanic::default(),
@@ -66,6 +69,14 @@ impl HeapOptions {
     #[must_use]
     pub fn policy(mut self, policy: PolicyKind) -> Self {
         self.policy = Some(policy);
+        self
+    }
+
+    /// How the typed API catches writes to objects whose type does not say how. Default: what the environment variable `STREWN_WRITES` says (`hardware` or
+    /// `barrier`), else `Hardware`. Chosen anew each time that a heap is opened. What is durable does not depend on it.
+    #[must_use]
+    pub fn writes(mut self, writes: Writes) -> Self {
+        self.writes = Some(writes);
         self
     }
 
@@ -117,7 +128,9 @@ impl HeapOptions {
         let kind = self.wanted_tracker()?.unwrap_or_else(|| sys::probe::probe().default_tracker());
         let heap_id = self.heap_id()?;
         let store = StoreOptions { heap_id, addressing: addressing_of(kind), log_bytes: self.log_bytes };
-        Ok(Heap::new(Engine::create(place, path, &store, kind, self.wanted_ladder()?)?.with(self)))
+        Ok(Heap::new(
+            Engine::create(place, path, &store, kind, self.wanted_ladder()?, self.wanted_writes()?)?.with(self),
+        ))
     }
 
     /// Opens the heap at `path` as of its last durable checkpoint. Blocks while it reads the image and the log.
@@ -131,7 +144,7 @@ impl HeapOptions {
 
     pub(crate) fn open_in(&self, place: &dyn Place, path: &Path) -> Result<Heap> {
         let wanted = self.wanted_tracker()?;
-        let ladder = self.wanted_ladder()?;
+        let (ladder, writes) = (self.wanted_ladder()?, self.wanted_writes()?);
         let (store, recovered) = LogStore::open(place, path)?;
         let kind = match (recovered.addressing, wanted) {
             (Addressing::Dense, None) => TrackerKind::Page,
@@ -145,7 +158,7 @@ impl HeapOptions {
                 return Err(Error::new(ErrorKind::InvalidArgument, what));
             }
         };
-        let engine = Engine::recover(path, kind, ladder, store, recovered);
+        let engine = Engine::recover(path, kind, ladder, writes, store, recovered);
         Ok(Heap::new(engine.map_err(|e| e.context(path.display()))?.with(self)))
     }
 
@@ -168,6 +181,10 @@ impl HeapOptions {
     fn wanted_ladder(&self) -> Result<(Mapping, PolicyKind)> {
         let mapping = chosen(self.mapping, "STREWN_MAPPING")?.unwrap_or_default();
         Ok((mapping, chosen(self.policy, "STREWN_POLICY")?.unwrap_or_default()))
+    }
+
+    fn wanted_writes(&self) -> Result<Writes> {
+        Ok(chosen(self.writes, "STREWN_WRITES")?.unwrap_or_default())
     }
 
     fn heap_id(&self) -> Result<[u8; 16]> {

@@ -1,6 +1,8 @@
 //! What the suites of `strewn-tests` look at the heap with, and nobody else should use: the durable layer by itself, heaps on storage that is not the
 //! file system's, and [canaries](Canary). Built with the feature `testing` only; may change at any time.
 
+/// What the typed API asks where to write, and which marks what it writes past the tracker. Inside a section only.
+pub use crate::arena::write_address;
 pub use crate::base::canary::{Canary, canary, set_canary};
 pub use crate::base::{
     Epoch, FrameIndex, PAGE, SlotIndex, SlotLayout, SlotMask, ZONE_FRAMES, ZoneIndex, ZoneKind, ZoneNumber,

@@ -32,7 +32,7 @@ pub fn long() -> bool {
 
 /// Whether the suite runs once more, with what is not the default: then one try for each position is enough.
 pub fn again() -> bool {
-    ["STREWN_TRACKER", "STREWN_MAPPING"]
+    ["STREWN_TRACKER", "STREWN_MAPPING", "STREWN_WRITES"]
         .iter()
         .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }

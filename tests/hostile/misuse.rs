@@ -5,7 +5,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
-use strewn::{ErrorKind, Heap};
+use strewn::{ErrorKind, FromIteratorIn, Heap, PBox, PVec};
 use strewn_tests::process::alone;
 use strewn_tests::specimen;
 use strewn_tests::trackers::{any_tracker, options, trackers};
@@ -56,25 +56,105 @@ fn a_forked_child_is_refused_and_its_parent_goes_on() {
 }
 
 #[test]
-fn objects_of_another_heap_are_refused() {
+fn a_thread_is_inside_sections_of_one_heap_at_a_time() {
     let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let [one, two] =
         ["one.heap", "two.heap"].map(|name| options(any_tracker(), 4096).create(dir.path().join(name)).unwrap());
-    let (in_one, in_two) = (one.enter(), two.enter());
-    let mut boxed = strewn::PBox::new(7u64, &in_one).unwrap();
-    assert!(boxed.belongs_to(&in_one) && !boxed.belongs_to(&in_two));
-    assert!(catch_unwind(AssertUnwindSafe(|| *boxed.get(&in_two))).is_err());
-    assert!(catch_unwind(AssertUnwindSafe(|| *boxed.get_mut(&in_two) = 8)).is_err());
-    assert!(
-        catch_unwind(AssertUnwindSafe(|| strewn::PVec::from_slice(&[1u8], &in_one).unwrap().free(&in_two))).is_err()
-    );
-    assert_eq!(*boxed.get(&in_one), 7);
-    let root = one.root::<u64>("root", |_| Ok(1)).unwrap();
-    assert_eq!(root.read(&in_two).err().unwrap().kind(), ErrorKind::InvalidArgument);
-    drop((in_one, in_two));
+    let outer = one.enter();
+    let error = two.try_enter().err().expect("a section of another heap");
+    assert_eq!(error.kind(), ErrorKind::InSection);
+    let text = error.to_string();
+    assert!(text.contains("two.heap") && text.contains("section of another heap"), "{text}");
+    let panic = catch_unwind(AssertUnwindSafe(|| drop(two.enter()))).unwrap_err();
+    assert_eq!(panic.downcast_ref::<String>(), Some(&text));
+    // What enters a section by itself is refused as well.
+    let refused = [
+        two.root::<u64>("number", |_| panic!("not reached")).err(),
+        two.find_root::<u64>("number").err(),
+        two.swap_roots(&[("a", "b")]).err(),
+    ];
+    assert_eq!(refused.map(|e| e.map(|e| e.kind())), [Some(ErrorKind::InSection); 3]);
+    // Another thread is not concerned, nor are more sections of the same heap; and the order in which they end does not matter.
+    std::thread::scope(|scope| scope.spawn(|| drop(two.enter())).join()).unwrap();
+    let inner = one.enter();
+    drop(outer);
+    assert_eq!(two.try_enter().err().map(|e| e.kind()), Some(ErrorKind::InSection));
+    drop(inner);
+    let section = two.enter();
+    assert_eq!(one.try_enter().err().map(|e| e.kind()), Some(ErrorKind::InSection));
+    drop(section);
+    drop(one.enter());
+    // A panic that was caught inside a section did not leave it.
     one.checkpoint().unwrap();
     two.checkpoint().unwrap();
+}
+
+#[test]
+fn values_grow_in_their_own_heap_or_not_at_all() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let [one, two] =
+        ["one.heap", "two.heap"].map(|name| options(any_tracker(), 4096).create(dir.path().join(name)).unwrap());
+    let in_one = one.enter();
+    let mut empty = PVec::<u64>::new_in(&in_one);
+    let mut full = PVec::from_slice_in(&[7u64, 8], &in_one);
+    full.shrink_to_fit();
+    full.resize(full.capacity(), 9);
+    let boxed = PBox::new_in(7u64, &in_one);
+    std::thread::scope(|scope| {
+        let mut elsewhere = |inside: bool| {
+            let _section = inside.then(|| two.enter());
+            for vec in [&mut empty, &mut full] {
+                let before = vec.to_vec();
+                let error = vec.try_push(1).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::NotInSection, "{error}");
+                let panic = catch_unwind(AssertUnwindSafe(|| vec.push(1))).unwrap_err();
+                assert_eq!(panic.downcast_ref::<String>(), Some(&error.to_string()));
+                assert_eq!(*vec, before);
+            }
+            assert!(catch_unwind(AssertUnwindSafe(|| boxed.clone())).is_err());
+            assert!(catch_unwind(AssertUnwindSafe(|| full.clone())).is_err());
+        };
+        scope.spawn(move || {
+            elsewhere(false);
+            elsewhere(true);
+        });
+    });
+    drop((empty, full, boxed));
+    drop(in_one);
+    assert_eq!((one.stats().unwrap().live_objects, two.stats().unwrap().live_objects), (0, 0));
+    let root = one.root::<u64>("root", |_| Ok(1)).unwrap();
+    let in_two = two.enter();
+    assert_eq!(root.read(&in_two).err().unwrap().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(root.write(&in_two).err().unwrap().kind(), ErrorKind::InvalidArgument);
+    drop(in_two);
+    for heap in [&one, &two] {
+        heap.check();
+        heap.checkpoint().unwrap();
+    }
+}
+
+#[test]
+fn what_another_thread_drops_is_freed() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let [one, two] =
+        ["one.heap", "two.heap"].map(|name| options(any_tracker(), 4096).create(dir.path().join(name)).unwrap());
+    for inside in [None, Some(&one), Some(&two)] {
+        let section = one.enter();
+        let values = [1000, 1].map(|len| PVec::from_iter_in((0..len).map(|i| PBox::new_in(i, &section)), &section));
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let _section = inside.map(Heap::enter);
+                drop(values);
+            });
+        });
+        drop(section);
+        one.check();
+        one.checkpoint().unwrap();
+        assert_eq!(one.stats().unwrap().live_objects, 0, "dropped inside {inside:?}");
+    }
 }
 
 #[test]

@@ -109,8 +109,11 @@ fn several_heaps_share_a_process() {
         }
     }
     let addr = object(objects[0][0].0);
-    assert!(heaps[0].enter().owns(addr) && !heaps[1].enter().owns(addr));
-    assert_eq!(heaps[1].enter().usable_bytes(addr), None);
+    assert!(heaps[0].enter().owns(addr));
+    let other = heaps[1].enter();
+    assert!(!other.owns(addr));
+    assert_eq!(other.usable_bytes(addr), None);
+    drop(other);
     for (i, heap) in heaps.into_iter().enumerate() {
         heap.checkpoint().unwrap();
         if i % 2 == 0 { drop(heap.close().unwrap()) } else { drop(heap) }

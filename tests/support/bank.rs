@@ -13,8 +13,9 @@ use crate::memory::{mix, object};
 use rand::{Rng, rngs::SmallRng};
 use std::alloc::Layout;
 use std::ptr::with_exposed_provenance_mut;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use strewn::{Heap, Persist, Section};
+use strewn::{Heap, Persist, Section, Writes, testing::write_address};
 
 const ANCHORS: usize = 4;
 const ACCOUNTS: usize = 24;
@@ -48,8 +49,7 @@ enum Kind {
 }
 
 /// The root: addresses, written once.
-#[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Persist)]
 pub struct Directory {
     generation: u64,
     accounts: [u64; ACCOUNTS],
@@ -77,9 +77,6 @@ impl Phase {
     pub const ALL: [Self; 5] = [Self::Idle, Self::Growth, Self::Decay, Self::Dense, Self::Sparse];
 }
 
-// SAFETY: numbers only, with the layout of C.
-unsafe impl Persist for Directory {}
-
 /// What a verified heap holds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Found {
@@ -104,12 +101,17 @@ fn account_words(i: usize) -> usize {
     HEADER_WORDS + i * i / 2
 }
 
-/// The words of an object.
+/// The words of an object: in turn as hardware and as the write barrier catch writes to them.
 ///
 /// # Safety
 /// `words` words at `addr` are those of one live object, nobody else uses them while the result lives, and the caller is inside a section.
 #[allow(clippy::mut_from_ref, reason = "the contract makes it exclusive; the section only bounds its life")]
 unsafe fn words<'s>(_section: &'s Section<'_>, addr: u64, words: usize) -> &'s mut [u64] {
+    static TURN: AtomicU64 = AtomicU64::new(0);
+    // Relaxed: any order will do.
+    let turn = TURN.fetch_add(1, Ordering::Relaxed);
+    let writes = if turn.is_multiple_of(2) { Writes::Hardware } else { Writes::Barrier };
+    let addr = write_address(addr, words * size_of::<u64>(), writes);
     // SAFETY: by the contract; heap memory is always initialised, and objects are aligned to 8 bytes here.
     unsafe { std::slice::from_raw_parts_mut(with_exposed_provenance_mut(addr as usize), words) }
 }
@@ -147,7 +149,7 @@ impl<'h> Bank<'h> {
     /// # Errors
     /// What the heap reports.
     pub fn open(heap: &'h Heap) -> strewn::Result<Self> {
-        let root = heap.root(ROOT, |section| {
+        let root = heap.root::<Directory>(ROOT, |section| {
             let generation = create(section, Kind::Generation, HEADER_WORDS, 0)?;
             let crowd = create(section, Kind::Anchor, HEADER_WORDS, 0)?;
             let mut directory = Directory { generation, accounts: [0; ACCOUNTS], anchors: [0; ANCHORS], crowd };

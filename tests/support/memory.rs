@@ -1,6 +1,7 @@
 //! Raw access to objects by address, and bytes to fill them with.
 
 use std::ptr::{NonNull, with_exposed_provenance, with_exposed_provenance_mut};
+use strewn::{Writes, testing::write_address};
 
 /// The pointer to the object at `addr`. Heaps expose the provenance of their zones.
 ///
@@ -21,11 +22,14 @@ pub unsafe fn read(addr: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Writes `bytes` at `addr`.
+/// Writes `bytes` at `addr`: as what they are will have it, through the object's own lane, where hardware catches it, or past that, having marked the object.
 ///
 /// # Safety
 /// They fit into one object of an open heap, which nobody else uses meanwhile, and this thread is inside a section.
 pub unsafe fn write(addr: u64, bytes: &[u8]) {
+    let draw = mix(addr, bytes.iter().fold(0, |sum, byte| sum + u64::from(*byte)));
+    let addr =
+        write_address(addr, bytes.len(), if draw.is_multiple_of(2) { Writes::Barrier } else { Writes::Hardware });
     // SAFETY: writable by the contract; `bytes` are not in the heap, whose objects nobody borrows here.
     unsafe { object(addr).as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
 }

@@ -4,7 +4,7 @@ use crate::process::{is_long, say, seed};
 use rand::{SeedableRng, rngs::SmallRng};
 
 /// Tries with `STREWN_CRASH=long`, for one otherwise.
-const LONG: usize = 20;
+const LONG: usize = 8;
 
 /// A suite's random choices: how many rounds, and the seed of the rest.
 pub struct Rounds {

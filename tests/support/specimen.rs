@@ -3,25 +3,25 @@
 //! A specimen of step n has the contents that n calls of [`grow`] leave. Each call is one section.
 
 use crate::memory::mix;
+use std::mem::offset_of;
 use std::path::Path;
+use strewn::derive_support::{Schema, Walker};
 use strewn::{ErrorKind, Heap, PBox, PVec, Persist, Result, TrackerKind};
 
 const ROOT: &str = "specimen";
 const PAGE_BYTES: usize = 5000;
 
-/// The root.
+/// The root. Its path and layout are those that the first heaps were written with, which knew a root's type by its path.
 #[repr(C)]
-pub struct Specimen {
+#[derive(Persist)]
+pub struct Specimen<'s> {
     step: u64,
-    numbers: PVec<u64>,
-    texts: PVec<PVec<u8>>,
+    numbers: PVec<'s, u64>,
+    texts: PVec<'s, PVec<'s, u8>>,
     /// Larger than half a page, so that there are page runs too; mostly zeros, so that few bytes are worth damaging.
-    page: PVec<u8>,
-    odd: Option<PBox<[u64; 5]>>,
+    page: PVec<'s, u8>,
+    odd: Option<PBox<'s, [u64; 5]>>,
 }
-
-// SAFETY: every field is Persist, and the layout is that of C.
-unsafe impl Persist for Specimen {}
 
 fn number(i: usize) -> u64 {
     mix(1, i as u64)
@@ -35,7 +35,7 @@ fn page_byte(step: u64, i: usize) -> u8 {
     if i.is_multiple_of(97) { (mix(step, i as u64) as u8) | 1 } else { 0 }
 }
 
-fn odd(step: u64) -> [u64; 5] {
+fn odd_words(step: u64) -> [u64; 5] {
     [step, mix(2, step), 0, 0, !0]
 }
 
@@ -44,29 +44,31 @@ fn odd(step: u64) -> [u64; 5] {
 /// # Errors
 /// What the heap reports.
 pub fn grow(heap: &Heap) -> Result<u64> {
-    let empty = || Specimen { step: 0, numbers: PVec::new(), texts: PVec::new(), page: PVec::new(), odd: None };
     let section = heap.try_enter()?;
-    let root = heap.root(ROOT, |_| Ok(empty()))?;
+    let root = heap.root::<Specimen>(ROOT, |section| {
+        let (numbers, texts, page) = (PVec::new_in(section), PVec::new_in(section), PVec::new_in(section));
+        Ok(Specimen { step: 0, numbers, texts, page, odd: None })
+    })?;
     let mut specimen = root.write(&section)?;
-    let specimen = &mut *specimen;
-    specimen.step += 1;
-    let step = specimen.step;
+    let Specimen { step, numbers, texts, page, odd } = &mut *specimen;
+    *step += 1;
     for _ in 0..3 {
-        specimen.numbers.push(number(specimen.numbers.len()), &section)?;
+        numbers.try_push(number(numbers.len()))?;
     }
-    let words = PVec::from_slice(&text(specimen.texts.len()), &section)?;
-    specimen.texts.push(words, &section)?;
-    if specimen.page.is_empty() {
-        specimen.page.extend_from_slice(&[0; PAGE_BYTES], &section)?;
+    let mut words = PVec::new_in(&section);
+    words.try_extend_from_slice(&text(texts.len()))?;
+    texts.try_push(words)?;
+    if page.is_empty() {
+        page.try_extend_from_slice(&[0; PAGE_BYTES])?;
     }
-    for (i, byte) in specimen.page.as_mut_slice(&section).iter_mut().enumerate() {
-        *byte = page_byte(step, i);
+    for (i, byte) in page.iter_mut().enumerate() {
+        *byte = page_byte(*step, i);
     }
-    match specimen.odd.take() {
-        Some(odd) => odd.free(&section),
-        None => specimen.odd = Some(PBox::new(odd(step), &section)?),
-    }
-    Ok(step)
+    *odd = match odd.take() {
+        Some(_) => None,
+        None => Some(PBox::try_new_in(odd_words(*step), &section)?),
+    };
+    Ok(*step)
 }
 
 /// Compares all contents with what they must be, in a heap that was not modified since its last checkpoint. Returns the
@@ -90,17 +92,16 @@ fn verify_contents(heap: &Heap) -> std::result::Result<u64, String> {
     let specimen = root.read(&section).map_err(|e| e.to_string())?;
     let step = specimen.step;
     let same = |what: &str, equal: bool| if equal { Ok(()) } else { Err(format!("{what} of step {step} differ")) };
-    same("numbers", specimen.numbers.as_slice(&section).iter().copied().eq((0..3 * step as usize).map(number)))?;
-    let texts = specimen.texts.as_slice(&section);
-    same("count of texts", texts.len() as u64 == step)?;
-    for (i, words) in texts.iter().enumerate() {
-        same("texts", words.as_slice(&section) == text(i))?;
+    same("numbers", specimen.numbers.iter().copied().eq((0..3 * step as usize).map(number)))?;
+    same("count of texts", specimen.texts.len() as u64 == step)?;
+    for (i, words) in specimen.texts.iter().enumerate() {
+        same("texts", *words == text(i))?;
     }
-    let page = specimen.page.as_slice(&section);
+    let page = &specimen.page;
     same("length of the page", page.len() == PAGE_BYTES)?;
     same("bytes of the page", page.iter().enumerate().all(|(i, byte)| *byte == page_byte(step, i)))?;
     let box_is_right = match &specimen.odd {
-        Some(found) => step % 2 == 1 && *found.get(&section) == odd(step),
+        Some(found) => step % 2 == 1 && **found == odd_words(step),
         None => step % 2 == 0,
     };
     same("box", box_is_right)?;

@@ -15,7 +15,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use strewn::{Heap, Section};
+use strewn::Heap;
 
 /// How many files are spoilt before each sweep, so that there is always work to do, and of every kind.
 const SPOILT: usize = 16;
@@ -37,7 +37,7 @@ fn tell(message: Message) -> Result<()> {
     stdout.flush().context("nobody listens")
 }
 
-fn state(index: &Index) -> State {
+fn state(index: &Index<'_>) -> State {
     State { generation: index.generation, digest: index.digest }
 }
 
@@ -47,7 +47,7 @@ struct Announcer<'a> {
 }
 
 impl Observer for Announcer<'_> {
-    fn changed(&mut self, index: &Index) -> Result<()> {
+    fn changed(&mut self, index: &Index<'_>) -> Result<()> {
         tell(Message::Made(state(index)))
     }
 
@@ -61,7 +61,7 @@ impl Observer for Announcer<'_> {
 pub fn be_killed(path: &Path, args: &ChildArgs) -> Result<ExitCode> {
     let heap = Heap::open_or_create(path)?;
     let mut store = Store::open_or_create(&heap)?;
-    let opened = store.read(|index, _| state(index))?;
+    let opened = store.read(|index| state(index))?;
     tell(Message::Opened(opened))?;
     let left = AtomicU64::new(opened.generation);
     let walk = walk(&roots_or_default(&args.dirs))?;
@@ -100,15 +100,15 @@ fn acknowledge(heap: &Heap, left: &AtomicU64) -> Result<Infallible> {
 
 /// Removes random files, or replaces them by half of themselves. The next sweep repairs that.
 fn spoil(store: &mut Store<'_>, announcer: &mut Announcer<'_>, rng: &mut SmallRng) -> Result<()> {
-    let numbers = store.read(|index, _| index.files.numbers())?;
+    let numbers = store.read(|index| index.files.numbers())?;
     for _ in 0..SPOILT.min(numbers as usize) {
         let (number, salt) = (rng.random_range(0..numbers), rng.random());
-        let Some((path, words)) = store.read(|index, section| half_of(index, number, salt, section))? else {
+        let Some((path, words)) = store.read(|index| half_of(index, number, salt))? else {
             continue;
         };
         store.edit(announcer, |index, section| {
             if salt % 2 == 0 {
-                return index.remove(number, section);
+                return index.remove(number);
             }
             index.put(&Contents { path: &path, mtime_ns: salt, size_bytes: 0, words: &words }, section)
         })?;
@@ -117,11 +117,11 @@ fn spoil(store: &mut Store<'_>, announcer: &mut Announcer<'_>, rng: &mut SmallRn
 }
 
 /// The path of a file and about half of its words, with other counts.
-fn half_of(index: &Index, number: u32, salt: u64, section: &Section<'_>) -> Option<(Vec<u8>, Words)> {
-    let file = index.files.get(number, section)?;
-    let words = file.value.words.as_slice(section).iter().map(|word| index.words.node(*word, section));
+fn half_of(index: &Index<'_>, number: u32, salt: u64) -> Option<(Vec<u8>, Words)> {
+    let file = index.files.get(number)?;
+    let words = file.value.words.iter().map(|word| index.words.node(*word));
     let half = words.filter(|word| (word.hash() ^ salt) & 4 == 0);
     let text = |key: &[u8]| String::from_utf8_lossy(key).into();
-    let words = half.map(|word| (text(word.key(section)), 1 + (salt >> 60) as u32)).collect();
-    Some((file.key(section).to_vec(), words))
+    let words = half.map(|word| (text(word.key()), 1 + (salt >> 60) as u32)).collect();
+    Some((file.key().to_vec(), words))
 }

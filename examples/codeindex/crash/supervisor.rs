@@ -191,7 +191,7 @@ fn audit(heap: &Heap) -> Result<Audit> {
     let live = heap.stats()?.live_objects;
     let found = match Store::open(heap)? {
         None => Audit::EMPTY,
-        Some(store) => store.read(|index, section| index.audit(section))??,
+        Some(store) => store.read(|index| index.audit())??,
     };
     ensure!(found.objects == live, "LEAKED: {live} objects are live, the index has {}", found.objects);
     Ok(found)

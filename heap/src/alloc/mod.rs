@@ -30,7 +30,7 @@ pub use ledger::FrameDelta;
 pub use runs::{RunChange, RunZone};
 pub use slots::{SlotSetup, SlotZone};
 
-use crate::arena::{claim_zone, locate, map_exactly, slot_address};
+use crate::arena::{Writes, claim_zone, locate, map_exactly, slot_address};
 use crate::base::sync::{AtomicU8, Mutex, Ordering, lock};
 use crate::base::{
     END_ZONE, Error, ErrorKind, PAGE, Result, SlotLayout, ZONE_PAGES, ZONE_SHIFT, ZoneIndex, ZoneKind, ZoneNumber,
@@ -86,6 +86,7 @@ pub struct Allocator {
     how: Addressing,
     mapping: Mapping,
     policy: PolicyKind,
+    writes: Writes,
 }
 
 impl Allocator {
@@ -110,7 +111,13 @@ impl Allocator {
             how,
             mapping,
             policy,
+            writes: Writes::default(),
         })
+    }
+
+    /// The same, with zones in which the typed API catches writes as `writes` says, where its types do not say.
+    pub fn catching(self, writes: Writes) -> Self {
+        Self { writes, ..self }
     }
 
     /// Maps the zones of `catalog` where they were, tells `load` where each lies so that it can fill them, and arms them.
@@ -152,7 +159,8 @@ impl Allocator {
     fn setup(&self, class: Class) -> SlotSetup {
         let layout = class.layout();
         let (tracker, tracks_huge_pages) = (self.tracker.kind(), self.tracker.tracks_huge_pages());
-        SlotSetup { layout, how: self.how, mapping: self.mapping, tracks_huge_pages, tracker, policy: self.policy }
+        let Self { how, mapping, policy, writes, .. } = *self;
+        SlotSetup { layout, how, mapping, tracks_huge_pages, tracker, policy, writes }
     }
 
     /// Allocates memory for `layout`. Its bytes are arbitrary.

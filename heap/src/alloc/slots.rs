@@ -18,7 +18,7 @@ mod cuts;
 mod recovery;
 
 use super::ledger::Ledger;
-use crate::arena::{Spot, lane_range, slot_address};
+use crate::arena::{Marks, Spot, Writes, lane_range, slot_address};
 use crate::base::{
     BLOCK_FRAMES, FrameIndex, FrameSet, LaneBlock, LaneIndex, Result, SlotIndex, SlotLayout, SlotMask, ZONE_FRAMES,
     ZoneIndex, block_frames,
@@ -56,6 +56,8 @@ struct Cursor {
 pub struct SlotZone {
     /// Its place in the heap's zone table.
     pub index: ZoneIndex,
+    /// Which slots were written past the tracker. Before the memory, so that it is dropped first.
+    marks: Marks,
     /// Its memory.
     pub mapping: ZoneMapping,
     /// What the next record must say about it.
@@ -99,6 +101,8 @@ pub struct SlotSetup {
     pub tracker: TrackerKind,
     /// How finely writes are tracked.
     pub policy: PolicyKind,
+    /// How the typed API catches them.
+    pub writes: Writes,
 }
 
 impl SlotSetup {
@@ -119,12 +123,14 @@ impl SlotZone {
         let SlotSetup { layout, how, .. } = setup;
         let policy = setup.policy.make(layout, setup.tracker, coarse);
         let ladder = Ladder::new(mapping.number(), layout, policy, coarse);
-        let lanes = match how {
-            Addressing::Lanes => layout.slots() + 1,
-            Addressing::Dense => 1,
+        let number = mapping.number();
+        let (lanes, marks) = match how {
+            Addressing::Lanes => (layout.slots() + 1, Marks::new(number, layout, setup.writes)),
+            Addressing::Dense => (1, Marks::none(number)),
         };
         Self {
             index,
+            marks,
             mapping,
             ledger: Ledger::new(layout),
             layout,
@@ -262,6 +268,7 @@ impl SlotZone {
     /// Bytes of memory that the bookkeeping of this zone takes.
     pub fn memory_bytes(&self) -> usize {
         self.ladder.memory_bytes()
+            + self.marks.memory_bytes()
             + self.taken.capacity() * 8
             + self.free.memory_bytes()
             + self.emptied.memory_bytes()

@@ -1,10 +1,14 @@
 //! Address arithmetic. Pure functions; nothing here touches memory.
 
-use crate::base::{FrameIndex, LANE_SHIFT, LaneIndex, PAGE_SHIFT, SlotIndex, SlotLayout, ZONE_SHIFT, ZoneNumber};
+use crate::base::{
+    FrameIndex, LANE_SHIFT, LaneIndex, PAGE_SHIFT, SlotIndex, SlotLayout, ZONE_FRAMES, ZONE_SHIFT, ZoneNumber,
+};
 use crate::durable::Addressing;
 use std::ops::Range;
 
 const LANE_BITS: u64 = ((1 << (ZONE_SHIFT - LANE_SHIFT)) - 1) << LANE_SHIFT;
+/// Lanes that an address can name.
+pub const ZONE_LANES: usize = 1 << (ZONE_SHIFT - LANE_SHIFT);
 
 /// An address taken apart as that of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +47,14 @@ pub fn locate(layout: SlotLayout, addr: u64) -> Spot {
 #[inline]
 pub fn dense_address(addr: u64) -> u64 {
     addr & !LANE_BITS
+}
+
+/// The number of the page of `addr` within its zone, if all lanes have [`ZONE_FRAMES`] frames: below `ZONE_LANES * ZONE_FRAMES`, for any address.
+#[inline]
+pub fn page_in_zone(addr: u64) -> usize {
+    let lane = (addr & LANE_BITS) >> LANE_SHIFT;
+    let frame = (addr >> PAGE_SHIFT) & (u64::from(ZONE_FRAMES) - 1);
+    (lane * u64::from(ZONE_FRAMES) + frame) as usize
 }
 
 /// The address of a page in a zone of page runs, or of a frame in the dense lane.

@@ -1,4 +1,5 @@
-//! Where a heap lies in the address space: the arithmetic of addresses, and the choice of zones.
+//! Where a heap lies in the address space: the arithmetic of addresses, the choice of zones, and which slots
+//! were marked as written.
 //!
 //! ```text
 //!  47        39 38      30 29            12 11         0
@@ -9,8 +10,10 @@
 //! +------------+---------------------------+------------+
 //! ```
 
+mod barrier;
 mod layout;
 mod place;
 
+pub use barrier::{Marked, Marks, Writes, write_address};
 pub use layout::{Spot, dense_address, lane_range, locate, page_address, slot_address};
 pub use place::{check_number, claim_zone, map_exactly};

@@ -1,5 +1,6 @@
 //! The choice of zones: a new heap takes free ones, a recovered heap needs exactly its own.
 
+use super::barrier::forget;
 use crate::base::{END_ZONE, Error, ErrorKind, FIRST_ZONE, PAGE, Result, ZoneIndex, ZoneKind, ZoneNumber};
 use crate::durable::Addressing;
 use crate::sys::{WorkingMemory, ZoneMapping};
@@ -51,5 +52,7 @@ pub fn map_exactly(
         (ZoneKind::Slots(layout), Addressing::Lanes) => layout.slots(),
         _ => 0,
     };
-    memory.map_zone(number, index, lanes, u64::from(kind.capacity()) * PAGE as u64)
+    let mapping = memory.map_zone(number, index, lanes, u64::from(kind.capacity()) * PAGE as u64)?;
+    forget(number);
+    Ok(mapping)
 }

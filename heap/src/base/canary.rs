@@ -35,12 +35,14 @@ pub enum Canary {
     OwedForgotten,
     /// A slot that the log changed is compared with the image, which is older.
     ComparedWithOldImage,
+    /// Of the marks of neighbouring slots, one is cleared without having been noted.
+    MarkForgotten,
 }
 
 #[cfg(feature = "testing")]
 impl Canary {
     /// All of them: their numbers have no gaps.
-    pub const ALL: [Self; Self::ComparedWithOldImage as usize] = [
+    pub const ALL: [Self; Self::MarkForgotten as usize] = [
         Self::FlipWithoutSync,
         Self::FlipBeforeData,
         Self::FoldBeforeCommit,
@@ -55,6 +57,7 @@ impl Canary {
         Self::AllocationBitLost,
         Self::OwedForgotten,
         Self::ComparedWithOldImage,
+        Self::MarkForgotten,
     ];
 }
 
@@ -75,6 +78,7 @@ crate::base::names::named!(
     AllocationBitLost = "allocation-bit-lost",
     OwedForgotten = "owed-forgotten",
     ComparedWithOldImage = "compared-with-old-image",
+    MarkForgotten = "mark-forgotten",
 );
 
 #[cfg(feature = "testing")]

@@ -12,7 +12,7 @@ mod regressions;
 use self::operations::{Fate, Op, large_op, op};
 use super::{CutState, RootTable, Threads};
 use crate::alloc::{Allocator, Cache};
-use crate::arena::dense_address;
+use crate::arena::{Writes, dense_address, write_address};
 use crate::base::sync::{Mutex, StopOnDrop};
 use crate::base::{BLOCK_FRAMES, Epoch, FrameIndex, PAGE, PAGE_SHIFT, ZONE_BLOCKS, ZONE_SHIFT, ZoneIndex, ZoneKind};
 use crate::durable::{Addressing, Catalog, Item, Record};
@@ -115,17 +115,23 @@ impl Shared {
         result
     }
 
-    fn alloc(&self, count: u16, bytes: usize, fill: Option<u8>) -> Vec<u64> {
+    fn alloc(&self, count: u16, bytes: usize, fill: Option<u8>, writes: Writes) -> Vec<u64> {
         let layout = Layout::from_size_align(bytes, 8).unwrap();
         let one = |allocator: &Allocator, cache: &mut Cache| {
             let addr = allocator.alloc(cache, layout).unwrap();
             if let Some(value) = fill {
                 // SAFETY: `bytes` bytes were just allocated there, and nobody else knows the address.
-                unsafe { sys::ptr(addr).write_bytes(value, bytes) };
+                unsafe { sys::ptr(write_address(addr, bytes, writes)).write_bytes(value, bytes) };
             }
             addr
         };
         self.enter(|allocator, cache| (0..count).map(|_| one(allocator, cache)).collect())
+    }
+
+    /// Writes to a live object that nobody refers to.
+    fn write(&self, addr: u64, value: u8, writes: Writes) {
+        // SAFETY: the byte is one of a live object, which nobody refers to.
+        self.enter(|_, _| unsafe { sys::ptr(write_address(addr, 1, writes)).write(value) });
     }
 
     fn free(&self, objects: impl IntoIterator<Item = u64>) {
@@ -170,8 +176,8 @@ impl World {
 
     fn step(&mut self, op: Op) -> Outcome {
         match op {
-            Op::Alloc { count, bytes, fill } => {
-                let born = self.shared.alloc(count, bytes, fill);
+            Op::Alloc { count, bytes, fill, writes } => {
+                let born = self.shared.alloc(count, bytes, fill, writes);
                 return self.add(born);
             }
             Op::Free(object) => {
@@ -188,19 +194,17 @@ impl World {
                 self.shared.free(std::mem::take(&mut self.live));
                 self.shared.enter(|allocator, cache| allocator.give_back_all(cache));
             }
-            Op::Write { object, at, value } => {
+            Op::Write { object, at, value, writes } => {
                 if let Some(addr) = self.pick(object) {
                     let at = usize::from(at) % self.bytes_of(addr);
-                    // SAFETY: the byte is one of a live object, which nobody refers to.
-                    self.shared.enter(|_, _| unsafe { sys::ptr(addr + at as u64).write(value) });
+                    self.shared.write(addr + at as u64, value, writes);
                 }
             }
-            Op::WriteMany { first, count, value } => {
+            Op::WriteMany { first, count, at, value, writes } => {
                 let first = self.pick(first).unwrap_or(0);
                 for &addr in self.live.range(first..).take(usize::from(count)) {
-                    let at = usize::from(value) % self.bytes_of(addr);
-                    // SAFETY: as above.
-                    self.shared.enter(|_, _| unsafe { sys::ptr(addr + at as u64).write(value) });
+                    let at = usize::from(at) % self.bytes_of(addr);
+                    self.shared.write(addr + at as u64, value, writes);
                 }
             }
             Op::Idle(cuts) => {
@@ -223,7 +227,7 @@ impl World {
         let (end, ended) = mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
             shared.free(freed);
-            tell.send(shared.alloc(allocs.into(), THREAD_OBJECT_BYTES, Some(allocs))).unwrap();
+            tell.send(shared.alloc(allocs.into(), THREAD_OBJECT_BYTES, Some(allocs), Writes::default())).unwrap();
             // Until the other end is dropped, which a panic does as well.
             let _ = ended.recv();
         });

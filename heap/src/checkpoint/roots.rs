@@ -13,8 +13,8 @@ pub struct RootType {
     text: String,
     size: u64,
     align: u64,
-    /// The name of the type, as the compiler prints it: what the first version wrote.
-    name: &'static str,
+    /// The name of the type, as the compiler printed it when types had no lifetimes: what the first version wrote.
+    name: String,
 }
 
 /// Walks what can be reached from a root.
@@ -27,12 +27,12 @@ impl RootType {
             text: Schema::of::<T>().text,
             size: size_of::<T>() as u64,
             align: align_of::<T>() as u64,
-            name: std::any::type_name::<T>(),
+            name: without_lifetimes(std::any::type_name::<T>()),
         }
     }
 
     fn stored(entry: &RootEntry) -> Self {
-        Self { text: entry.type_name.clone(), size: entry.size, align: entry.align, name: "" }
+        Self { text: entry.type_name.clone(), size: entry.size, align: entry.align, name: String::new() }
     }
 
     /// Whether this type can read what `stored` says.
@@ -125,6 +125,11 @@ impl RootTable {
         let found = Some((kind.fingerprint(), walk));
         self.roots.insert(name.to_owned(), Root { entry: entry(name, kind, addr), borrows: 0, found });
         self.changed = true;
+    }
+
+    /// Takes out root `name`, whose object is no more.
+    pub fn forget(&mut self, name: &str) {
+        self.changed |= self.roots.remove(name).is_some();
     }
 
     /// Takes out root `name`, which was found as what `fingerprint` stands for. Returns its address, if there is one.
@@ -239,6 +244,11 @@ impl RootTable {
     }
 }
 
+/// `Desk<'_>` as `Desk`, `PVec<'_, u64>` as `PVec<u64>`.
+fn without_lifetimes(name: &str) -> String {
+    name.replace("'_, ", "").replace("<'_>", "")
+}
+
 fn entry(name: &str, kind: RootType, addr: u64) -> RootEntry {
     RootEntry { name: name.to_owned(), type_name: kind.text, size: kind.size, align: kind.align, addr }
 }
@@ -250,6 +260,7 @@ fn not_found(name: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::typed::{PBox, PVec};
 
     fn table_with<T: Persist>(name: &str) -> (RootTable, u64) {
         let mut table = RootTable::default();
@@ -271,6 +282,28 @@ mod tests {
         let text = e.to_string();
         assert!(text.contains("0x1000 holds a u64 (size 8, alignment 8, fingerprint "), "{text}");
         assert!(text.contains("not a [u8;3] (size 3, alignment 1, fingerprint "), "{text}");
+    }
+
+    #[test]
+    fn names_that_the_first_version_wrote_are_known() {
+        let stored = |type_name: &str, size| RootEntry {
+            name: "r".to_owned(),
+            type_name: type_name.to_owned(),
+            size,
+            align: 8,
+            addr: 0x1000,
+        };
+        let find = |entry, wanted: &RootType| RootTable::recover(vec![entry]).find("r", wanted);
+        let boxed = RootType::of::<PBox<PVec<u64>>>();
+        let name = "strewn::typed::pbox::PBox<strewn::typed::pvec::PVec<u64>>";
+        assert_eq!(find(stored(name, 8), &boxed), Lookup::Unprepared(0x1000));
+        assert!(matches!(find(stored(name, 16), &boxed), Lookup::Other(..)));
+        assert!(matches!(find(stored("strewn::typed::pvec::PVec<u64>", 8), &boxed), Lookup::Other(..)));
+        assert_eq!(without_lifetimes("a::Pair<'_, '_, b::C<'_>>"), "a::Pair<b::C>");
+        // From then on the root is known by its description.
+        let mut table = RootTable::recover(vec![stored(name, 8)]);
+        table.prepared("r", boxed.clone(), |_, _| Ok(()));
+        assert_eq!(table.take_changed().unwrap()[0].type_name, "PBox<PVec<u64>>");
     }
 
     #[test]

@@ -61,20 +61,30 @@ impl View<'_> {
     /// # Safety
     /// The frames of the block are mapped, and nobody writes them for as long as the slices are used.
     unsafe fn slots(&self, at: LaneBlock) -> impl Iterator<Item = (usize, &[u8])> {
-        let slot = at.slot().index();
-        let byte = self.layout.byte_of(at.slot()) as u64;
-        let address = move |frame: u32| page_address(self.zone, FrameIndex(frame)) + byte;
-        let words = self.layout.mask_words();
-        let taken =
-            move |frame: u32| self.all || self.taken[frame as usize * words + slot / 64] & (1 << (slot % 64)) != 0;
-        let frames = at.frames();
-        let (first, last) = (frames.start, frames.end - 1);
-        frames.filter(move |frame| taken(*frame)).map(move |frame| {
-            sys::prefetch(sys::ptr(address((frame + PREFETCH).min(last))));
-            // SAFETY: the caller vouches for the frame, and a slot lies within its frame; every byte of a memfd is initialised.
-            let bytes = unsafe { std::slice::from_raw_parts(sys::ptr(address(frame)).cast_const(), self.slot_bytes()) };
-            ((frame - first) as usize, bytes)
+        let last = at.frames().end - 1;
+        at.frames().filter_map(move |frame| {
+            sys::prefetch(sys::ptr(self.address(at, (frame + PREFETCH).min(last))));
+            // SAFETY: passed on.
+            unsafe { self.slot(at, frame) }
         })
+    }
+
+    /// The bytes of the slot of `at` in `frame`, with its place in the lane-block, if it is looked at.
+    ///
+    /// # Safety
+    /// As for [`View::slots`].
+    unsafe fn slot(&self, at: LaneBlock, frame: u32) -> Option<(usize, &[u8])> {
+        let (slot, words) = (at.slot().index(), self.layout.mask_words());
+        if !self.all && self.taken[frame as usize * words + slot / 64] & (1 << (slot % 64)) == 0 {
+            return None;
+        }
+        let bytes = sys::ptr(self.address(at, frame)).cast_const();
+        // SAFETY: the caller vouches for the frame, and a slot lies within its frame; every byte of a memfd is initialised.
+        Some(((frame - at.frames().start) as usize, unsafe { std::slice::from_raw_parts(bytes, self.slot_bytes()) }))
+    }
+
+    fn address(&self, at: LaneBlock, frame: u32) -> u64 {
+        page_address(self.zone, FrameIndex(frame)) + self.layout.byte_of(at.slot()) as u64
     }
 
     fn slot_bytes(&self) -> usize {
@@ -186,6 +196,20 @@ impl Shadows {
                     }
                 }
                 Look::Compared(count)
+            }
+        }
+    }
+
+    /// Remembers what the slots of `at` in `frames` are now, if its bytes are remembered. A slot that is not looked at stays what it was: if it is taken later, it is new.
+    ///
+    /// # Safety
+    /// As for [`Shadows::keep_bytes`].
+    pub unsafe fn keep_up(&mut self, at: LaneBlock, view: &View<'_>, frames: impl Iterator<Item = FrameIndex>) {
+        let Some(Shadow::Bytes(before)) = self.of.get_mut(&at) else { return };
+        for frame in frames {
+            // SAFETY: passed on.
+            if let Some((place, now)) = unsafe { view.slot(at, frame.0) } {
+                before[place * now.len()..][..now.len()].copy_from_slice(now);
             }
         }
     }

@@ -11,6 +11,8 @@ pub mod fs;
 #[cfg(not(any(miri, strewn_twin)))]
 pub mod huge;
 #[cfg(not(any(miri, strewn_twin)))]
+mod lazy;
+#[cfg(not(any(miri, strewn_twin)))]
 pub mod limits;
 #[cfg(not(any(miri, strewn_twin)))]
 pub mod lock;
@@ -41,8 +43,10 @@ pub mod refuse;
 
 #[cfg(not(any(miri, strewn_twin)))]
 pub use huge::huge_lanes;
+#[cfg(not(any(miri, strewn_twin)))]
+pub use lazy::LazyBytes;
 #[cfg(any(miri, strewn_twin))]
-pub use memory::huge_lanes;
+pub use memory::{LazyBytes, huge_lanes};
 pub use memory::{WorkingMemory, ZoneMapping, ptr};
 
 /// Asks the processor to fetch the cache line at `at`. A hint: never faults, whatever `at` is.

@@ -35,6 +35,46 @@ pub fn huge_lanes() -> &'static super::probe::Feature {
     MISSING.get_or_init(|| super::probe::Feature::Missing("the twin has no huge pages".to_owned()))
 }
 
+/// Zeroed memory. All of it is there.
+pub struct LazyBytes {
+    base: ptr::NonNull<u8>,
+    layout: Layout,
+}
+
+// SAFETY: it owns its memory, and hands out nothing but its address.
+unsafe impl Send for LazyBytes {}
+// SAFETY: as above.
+unsafe impl Sync for LazyBytes {}
+
+impl LazyBytes {
+    /// Makes `reserved` bytes, all of them usable.
+    ///
+    /// # Errors
+    /// None in the twin.
+    ///
+    /// # Panics
+    /// If it is not whole pages.
+    pub fn new(usable: usize, reserved: usize) -> Result<Self> {
+        assert!(usable <= reserved && usable.is_multiple_of(PAGE) && reserved.is_multiple_of(PAGE) && reserved > 0);
+        let layout = Layout::from_size_align(reserved, PAGE).expect("so little memory");
+        // SAFETY: the layout is not empty.
+        let base = ptr::NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
+        Ok(Self { base, layout })
+    }
+
+    /// The first byte.
+    pub fn base(&self) -> ptr::NonNull<u8> {
+        self.base
+    }
+}
+
+impl Drop for LazyBytes {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout, and whoever was given its address uses it no longer.
+        unsafe { dealloc(self.base.as_ptr(), self.layout) };
+    }
+}
+
 /// The memory of one heap.
 pub struct WorkingMemory(());
 

@@ -2,7 +2,6 @@
 //!
 //! A tracker knows addresses and pages, nothing of zones, frames or slots. It must not allocate through the heap.
 
-mod barrier;
 mod choose;
 #[cfg(test)]
 pub mod conformance;
@@ -23,7 +22,6 @@ mod signal;
 #[cfg(not(any(miri, strewn_twin)))]
 mod uffd;
 
-pub use barrier::{Writes, write_address};
 pub use choose::open;
 
 use crate::base::Result;

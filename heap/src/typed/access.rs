@@ -8,8 +8,8 @@
 use super::Persist;
 use crate::alloc::{Class, SLOT_BYTES_MAX};
 use crate::arena::dense_address;
+use crate::arena::write_address;
 use crate::sys;
-use crate::track::write_address;
 use std::alloc::Layout;
 
 /// Whether an object of `layout` lies in a slot, and so has a twin in the dense lane.
@@ -22,6 +22,12 @@ pub const fn in_slot(layout: Layout) -> bool {
 #[inline]
 pub fn read_ptr<T: Persist>(addr: u64, layout: Layout) -> *const T {
     sys::ptr(if !T::INTERIOR && in_slot(layout) { dense_address(addr) } else { addr }).cast()
+}
+
+/// The pointer to read what a collection notes about its values through, at the start of an object of `layout`: nobody changes that through a shared reference.
+#[inline]
+pub fn notes_ptr<T>(addr: u64, layout: Layout) -> *const T {
+    sys::ptr(if in_slot(layout) { dense_address(addr) } else { addr }).cast()
 }
 
 /// The pointer to change `bytes` bytes of values of `T` through, at `addr`, within an object of `layout`.

@@ -7,6 +7,7 @@
 //! - Y3. Where an object is read and written: `access.rs`.
 
 mod access;
+pub mod btree;
 pub mod hash_map;
 pub mod hash_set;
 mod heap_alloc;
@@ -24,6 +25,7 @@ pub mod serde;
 mod tests;
 mod walk;
 
+pub use btree::{PBTreeMap, PBTreeSet};
 pub use hash_map::{PBuildHasher, PHashMap, Seeds};
 pub use hash_set::PHashSet;
 pub use heap_alloc::HeapAlloc;

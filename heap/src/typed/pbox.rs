@@ -2,9 +2,9 @@
 
 use super::access::{own_ptr, read_ptr, write_ptr};
 use super::{Persist, Schema, Walker};
+use crate::arena::Writes;
 use crate::base::Result;
 use crate::section::{Section, free};
-use crate::track::Writes;
 use std::alloc::Layout;
 use std::borrow::{Borrow, BorrowMut};
 use std::cmp::Ordering;

@@ -1,8 +1,8 @@
 //! [`Persist`]: what may live in a heap.
 
 use super::{Predecessor, Schema, Walker};
+use crate::arena::Writes;
 use crate::base::Result;
-use crate::track::Writes;
 
 /// A type whose values may live in a heap and be read again by a later process. Derive it:
 ///

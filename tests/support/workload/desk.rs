@@ -18,16 +18,13 @@ type Boxed = [u64; 125];
 type Number = [u64; 32];
 
 /// The root.
-#[repr(C)]
-struct Desk {
+#[derive(Persist)]
+struct Desk<'s> {
     step: u64,
     raw: [u64; RAW],
-    numbers: PVec<Number>,
-    boxes: [Option<PBox<Boxed>>; BOXES],
+    numbers: PVec<'s, Number>,
+    boxes: [Option<PBox<'s, Boxed>>; BOXES],
 }
-
-// SAFETY: every field is Persist, and the layout is that of C.
-unsafe impl Persist for Desk {}
 
 /// What one step does.
 enum Change {
@@ -111,8 +108,9 @@ impl Model {
 /// Does the next step, to the heap and to the model; to neither if it is refused.
 pub fn advance(heap: &Heap, model: &mut Model) -> Result<()> {
     let section = heap.try_enter()?;
-    let boxes = || [const { None }; BOXES];
-    let root = heap.root(ROOT, |_| Ok(Desk { step: 0, raw: [0; RAW], numbers: PVec::new(), boxes: boxes() }))?;
+    let root = heap.root::<Desk>(ROOT, |section| {
+        Ok(Desk { step: 0, raw: [0; RAW], numbers: PVec::new_in(section), boxes: [const { None }; BOXES] })
+    })?;
     let mut desk = root.write(&section)?;
     let desk = &mut *desk;
     let step = model.step + 1;
@@ -130,11 +128,11 @@ pub fn advance(heap: &Heap, model: &mut Model) -> Result<()> {
         }
         // SAFETY: a live object, forgotten at once.
         Change::Free(i) => unsafe { section.dealloc(object(std::mem::take(&mut desk.raw[i]))) },
-        Change::Push => desk.numbers.push(number(model.numbers), &section)?,
-        Change::Clear => std::mem::replace(&mut desk.numbers, PVec::new()).free(&section),
+        Change::Push => desk.numbers.try_push(number(model.numbers))?,
+        Change::Clear => desk.numbers = PVec::new_in(&section),
         Change::Box(i) => match desk.boxes[i].take() {
-            Some(old) => old.free(&section),
-            None => desk.boxes[i] = Some(PBox::new(boxed(step), &section)?),
+            Some(old) => drop(old),
+            None => desk.boxes[i] = Some(PBox::try_new_in(boxed(step), &section)?),
         },
     }
     desk.step = step;
@@ -175,12 +173,12 @@ pub fn verify(heap: &Heap, model: Option<&Model>) -> std::result::Result<u64, St
         // SAFETY: an object of the heap with room for as many bytes, and nobody writes.
         compare(&at(&format!("bytes of object {i}")), unsafe { read(*addr, len) } == pattern(seed, len), true)?;
     }
-    let numbers = desk.numbers.as_slice(&section);
+    let numbers = &desk.numbers;
     compare(&at("count of numbers"), numbers.len(), model.numbers)?;
     compare(&at("numbers"), numbers.iter().copied().eq((0..model.numbers).map(number)), true)?;
     for (i, (found, expected)) in desk.boxes.iter().zip(&model.boxes).enumerate() {
         compare(&at(&format!("presence of box {i}")), found.is_some(), expected.is_some())?;
-        let same = found.as_ref().zip(*expected).is_none_or(|(found, step)| *found.get(&section) == boxed(step));
+        let same = found.as_ref().zip(*expected).is_none_or(|(found, step)| **found == boxed(step));
         compare(&at(&format!("contents of box {i}")), same, true)?;
     }
     if fresh {

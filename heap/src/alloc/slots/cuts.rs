@@ -11,7 +11,7 @@ use crate::track::WriteTracker;
 const COLD_BESIDE_MIN: u64 = if cfg!(test) { 2 } else { 1024 };
 
 impl SlotZone {
-    /// Tells the ledger what the tracker found in this zone since the last time.
+    /// Tells the ledger what was marked in this zone, and what the tracker found, since the last time. The world is stopped.
     ///
     /// # Errors
     /// What the tracker reports. What was found by then is in the ledger.
@@ -19,8 +19,16 @@ impl SlotZone {
         if self.how == Addressing::Dense {
             return self.harvest_dense(tracker);
         }
-        let ledger = &mut self.ledger;
-        self.ladder.harvest(tracker, &self.lane_frames, |slot, frames| ledger.mark_slot_dirty(frames, slot))
+        let Self { marks, ladder, ledger, taken, lane_frames, .. } = self;
+        // SAFETY: the world is stopped, as the caller says.
+        unsafe {
+            marks.take(lane_frames, |marked| {
+                let slot = marked.at.slot();
+                marked.frames().for_each(|frame| ledger.mark_dirty(frame, slot));
+                ladder.keep_up(&marked, taken);
+            });
+        }
+        ladder.harvest(tracker, lane_frames, |slot, frames| ledger.mark_slot_dirty(frames, slot))
     }
 
     /// First half of scanning cold lane-blocks beside the running program: see [`Ladder::vouch`]. Looks at one lane. False if there is no such lane.

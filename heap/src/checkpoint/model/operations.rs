@@ -22,6 +22,7 @@ pub enum Op {
         count: u16,
         bytes: usize,
         fill: Option<u8>,
+        writes: Writes,
     },
     Free(u16),
     /// Frees objects in the order of their addresses, so that frames become empty.
@@ -35,12 +36,15 @@ pub enum Op {
         object: u16,
         at: u16,
         value: u8,
+        writes: Writes,
     },
-    /// Writes a byte to so many objects, from one on in the order of addresses: in one lane-block, mostly.
+    /// Writes a byte at one place of each of so many objects, from one on in the order of addresses: in one lane-block, mostly.
     WriteMany {
         first: u16,
         count: u16,
+        at: u16,
         value: u8,
+        writes: Writes,
     },
     /// Cuts in a row that find nothing new, so that lane-blocks cool.
     Idle(u8),
@@ -53,6 +57,16 @@ pub enum Op {
         allocs: u8,
         cut: Option<Fate>,
     },
+}
+
+/// How a write is caught.
+pub fn writes() -> impl Strategy<Value = Writes> {
+    prop_oneof![Just(Writes::Hardware), Just(Writes::Barrier)]
+}
+
+/// Where to write what. Half the time so few places and values that objects often become what they were.
+fn byte() -> impl Strategy<Value = (u16, u8)> {
+    prop_oneof![any::<(u16, u8)>(), (Just(0u16), 0u8..2)]
 }
 
 pub fn fate() -> impl Strategy<Value = Fate> {
@@ -74,19 +88,25 @@ pub fn op(mapping: Mapping) -> impl Strategy<Value = Op> {
     // Half the time so many that thread caches overflow, and whole frames come and go.
     let count = prop_oneof![1u16..20, many];
     let bytes = prop_oneof![4 => proptest::sample::select(sizes), 1 => 1usize..2049];
-    let slots = (count, bytes, fill());
-    let slots = slots.prop_map(|(count, bytes, fill)| Op::Alloc { count, bytes, fill });
-    let run = (2049usize..20000, fill()).prop_map(|(bytes, fill)| Op::Alloc { count: 1, bytes, fill });
-    let write = any::<(u16, u16, u8)>().prop_map(|(object, at, value)| Op::Write { object, at, value });
+    let slots = (count, bytes, fill(), writes());
+    let slots = slots.prop_map(|(count, bytes, fill, writes)| Op::Alloc { count, bytes, fill, writes });
+    let run = (2049usize..20000, fill(), writes());
+    let run = run.prop_map(|(bytes, fill, writes)| Op::Alloc { count: 1, bytes, fill, writes });
+    let write = (any::<u16>(), byte(), writes());
+    let write = write.prop_map(|(object, (at, value), writes)| Op::Write { object, at, value, writes });
+    let dense = (any::<u16>(), 0u16..2000, byte(), writes());
+    let dense = dense.prop_map(|(first, count, (at, value), writes)| Op::WriteMany { first, count, at, value, writes });
     let thread = (0u8..200, 0u8..100, proptest::option::of(fate()));
-    let block = fill().prop_map(move |fill| Op::Alloc { count: block, bytes: BLOCK_OBJECT_BYTES, fill });
+    let filled = (fill(), writes());
+    let block =
+        filled.prop_map(move |(fill, writes)| Op::Alloc { count: block, bytes: BLOCK_OBJECT_BYTES, fill, writes });
     prop_oneof![
         40 => slots,
         20 => run,
         40 => any::<u16>().prop_map(Op::Free),
         20 => (any::<u16>(), 0u16..1000).prop_map(|(first, count)| Op::FreeMany { first, count }),
         50 => write,
-        40 => (any::<u16>(), 0u16..2000, any::<u8>()).prop_map(|(first, count, value)| Op::WriteMany { first, count, value }),
+        40 => dense,
         10 => (0u8..40).prop_map(Op::Idle),
         10 => Just(Op::Punch),
         50 => fate().prop_map(Op::Cut),
@@ -98,18 +118,23 @@ pub fn op(mapping: Mapping) -> impl Strategy<Value = Op> {
 
 /// Operations on whole blocks: they fill, are written, become empty and are filled again.
 pub fn large_op() -> impl Strategy<Value = Op> {
-    let slots =
-        (prop_oneof![1u16..100, 1000u16..9000], proptest::sample::select(&[256, 256, 128][..]), any::<Option<u8>>());
-    let slots = slots.prop_map(|(count, bytes, fill)| Op::Alloc { count, bytes, fill });
-    let write = any::<(u16, u16, u8)>().prop_map(|(object, at, value)| Op::Write { object, at, value });
-    let dense = (any::<u16>(), 0u16..2000, any::<u8>());
+    let slots = (
+        prop_oneof![1u16..100, 1000u16..9000],
+        proptest::sample::select(&[256, 256, 128][..]),
+        any::<Option<u8>>(),
+        writes(),
+    );
+    let slots = slots.prop_map(|(count, bytes, fill, writes)| Op::Alloc { count, bytes, fill, writes });
+    let write = (any::<u16>(), byte(), writes());
+    let write = write.prop_map(|(object, (at, value), writes)| Op::Write { object, at, value, writes });
+    let dense = (any::<u16>(), 0u16..2000, byte(), writes());
     prop_oneof![
         5 => slots,
         1 => any::<u16>().prop_map(Op::Free),
         4 => (any::<u16>(), 0u16..20000).prop_map(|(first, count)| Op::FreeMany { first, count }),
         1 => Just(Op::FreeMany { first: 0, count: u16::MAX }),
         5 => write,
-        4 => dense.prop_map(|(first, count, value)| Op::WriteMany { first, count, value }),
+        4 => dense.prop_map(|(first, count, (at, value), writes)| Op::WriteMany { first, count, at, value, writes }),
         1 => (0u8..30).prop_map(Op::Idle),
         1 => Just(Op::Punch),
         5 => fate().prop_map(Op::Cut),

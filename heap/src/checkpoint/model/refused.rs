@@ -13,7 +13,7 @@ fn world(mapping: Mapping, policy: PolicyKind) -> Option<World> {
 }
 
 fn alloc(count: u16) -> Op {
-    Op::Alloc { count, bytes: BLOCK_OBJECT_BYTES, fill: Some(3) }
+    Op::Alloc { count, bytes: BLOCK_OBJECT_BYTES, fill: Some(3), writes: Writes::Barrier }
 }
 
 impl World {
@@ -29,7 +29,7 @@ impl World {
     /// Cuts until a block is a huge page.
     fn becomes_huge(&mut self) {
         for _ in 0..ATTEMPTS {
-            self.steps([Op::WriteMany { first: 0, count: 1, value: 9 }]);
+            self.steps([Op::WriteMany { first: 0, count: 1, at: 9, value: 9, writes: Writes::Hardware }]);
             if self.huge_blocks() > 0 {
                 return;
             }
@@ -41,7 +41,10 @@ impl World {
 
 /// Writes to blocks that are filled, and to one that is being filled; a block becomes empty, and is filled again.
 fn work(seed: u8) -> Vec<Op> {
-    let write = |first, count, value| Op::WriteMany { first, count, value: value + seed };
+    let written =
+        |first, count, value: u8, writes| Op::WriteMany { first, count, at: value.into(), value: value + seed, writes };
+    let write = |first, count, value| written(first, count, value, Writes::Hardware);
+    let mark = |first, count, value| written(first, count, value, Writes::Barrier);
     vec![
         alloc(BLOCK_OBJECTS),
         Op::Cut(Fate::Durable),
@@ -49,9 +52,11 @@ fn work(seed: u8) -> Vec<Op> {
         write(3000, 9000, 1),
         Op::Cut(Fate::Lost),
         write(0, 5, 2),
+        mark(4, 300, 7),
         write(15000, 2000, 3),
         Op::Idle(2),
         write(7000, 400, 4),
+        mark(2900, 5000, 8),
         Op::Cut(Fate::Durable),
         Op::FreeMany { first: 0, count: BLOCK_OBJECTS },
         Op::Punch,
@@ -111,7 +116,7 @@ fn a_block_of_pages_that_is_being_filled_is_no_huge_page_yet() {
     // All frames but those of the last run, and four lanes of these.
     world.steps([alloc(BLOCK_OBJECTS / 8 * 7 + 4 * 64)]);
     assert_eq!(world.huge_blocks(), 0, "it is being filled");
-    let all = |value| Op::WriteMany { first: 0, count: u16::MAX, value };
+    let all = |value| Op::WriteMany { first: 0, count: u16::MAX, at: 0, value, writes: Writes::Hardware };
     world.steps([alloc(2 * 64), all(5)]);
     world.steps([all(6)]);
     assert_eq!(world.huge_blocks(), 0, "it is being filled");

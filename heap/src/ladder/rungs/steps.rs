@@ -2,8 +2,9 @@
 
 use super::super::State;
 use super::super::policy::{Eager, Room, Rung, Seen, Written};
-use super::super::shadow::Look;
+use super::super::shadow::{Look, View};
 use super::{Ladder, Site};
+use crate::arena::Marked;
 use crate::base::{BLOCK_FRAMES, FrameIndex, LaneBlock, LaneBlockSet, SlotIndex};
 use std::ops::Range;
 
@@ -43,6 +44,15 @@ impl Ladder {
         self.refine_cold(refined, site, &mut mark);
         self.policy.end_epoch();
         self.fill(site);
+    }
+
+    /// These slots were written past the tracker, and are marked as written already. If they are to be compared with what they were at the last cut, it is with what
+    /// they are now instead: what is written next, perhaps by hardware, may make them what they were. See B5 in `arena/barrier.rs`.
+    pub fn keep_up(&mut self, marked: &Marked, taken: &[u64]) {
+        let at = marked.at;
+        let view = View { zone: self.zone, layout: self.layout, taken, all: self.is_huge(at.block()) };
+        // SAFETY: a lane-block that has a shadow is tracked for the whole of its block, so the block's frames are mapped; the world is stopped.
+        unsafe { self.shadows.keep_up(at, &view, marked.frames()) };
     }
 
     /// Makes some of the sparse lane-blocks cheaper to write.

@@ -28,7 +28,7 @@ fn an_empty_map_is_empty_when_the_heap_is_opened_again() {
     drop(heap);
     // Never used, emptied, taken out, left behind by a leaked iterator.
     for way in 0..4 {
-        let heap = Heap::options().verify(true).open(&path).unwrap();
+        let heap = opened(&Heap::options().verify(true), &path);
         with_desk(&heap, |desk, _| {
             assert_none(&desk.0);
             desk.0.extend([(1, 2), (3, 4)]);
@@ -52,7 +52,7 @@ fn maps_in_maps_and_texts_are_there_when_the_heap_is_opened_again() {
     let options = Heap::options().log_bytes(1 << 14).verify(true);
     drop(options.create(&path).unwrap());
     for round in 0..6u64 {
-        let heap = options.open(&path).unwrap();
+        let heap = opened(&options, &path);
         with_desk(&heap, |(numbers, words, nested, set), section| {
             let text = |text: &str| PString::from_str_in(text, section);
             assert_eq!((numbers.len() as u64, words.len() as u64), (round * 300, round * 7));
@@ -86,7 +86,7 @@ fn what_panics_and_leaks_leave_can_be_stored_and_opened() {
     let mut sum = keys(&heap);
     drop(heap);
     for fuse in (0..120).step_by(3) {
-        let heap = options.open(&path).unwrap();
+        let heap = opened(&options, &path);
         assert_eq!(keys(&heap), sum, "fuse {fuse}");
         FUSE.set(fuse);
         let _ = catch_unwind(AssertUnwindSafe(|| {

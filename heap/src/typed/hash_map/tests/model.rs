@@ -63,7 +63,7 @@ fn on_numbers(map: &mut PHashMap<'_, u64, u64>, model: &mut HashMap<u64, u64>, r
         97 => std::mem::forget((map.drain(), model.drain().count()).0),
         98 => std::mem::forget(map.iter_mut().next()),
         _ => {
-            let panics = |_: &u64, v: &mut u64| if *v % 5 == 0 { panic!("as planned") } else { true };
+            let panics = |_: &u64, v: &mut u64| if *v % 5 == 0 { resume_unwind(Box::new("as planned")) } else { true };
             let _ = catch_unwind(AssertUnwindSafe(|| map.retain(panics)));
         }
     }
@@ -129,7 +129,7 @@ fn run(seed: u64) {
             } else {
                 drop(heap.close().unwrap())
             }
-            heap = options.open(&path).unwrap();
+            heap = opened(&options, &path);
         }
     }
 }

@@ -1,0 +1,283 @@
+//! The write barrier: marks, a byte for each slot, that are set before an object is written through the dense lane, where no tracker looks.
+//!
+//! ```text
+//!  47        39 38      30 29            12 11         0
+//! +------------+----------+----------------+------------+
+//! |    zone    |   lane   |     frame      |    byte    |      address of an object
+//! +------------+----------+----------------+------------+
+//!       |       `------------.------------'
+//!       v                    v
+//!   ZONES[zone] ---> [ lanes ][ groups .... ][ marks ................... ]
+//!                                number / 64   number of the page in its zone
+//! ```
+//! The marks of one lane are neighbours, so a group, which is a cache line of marks, is 64 frames of one lane: what the allocator hands out to one thread at
+//! a time. Objects that are allocated together are marked together, and threads hardly share a line. Eight groups are a lane-block, and one word. A lane without
+//! a mark costs a cut one byte.
+//!
+//! Invariants:
+//! - B1. Whoever writes to a slot through the dense lane has its address from [`write_address`], which marked it, in the same section.
+//! - B2. While the world is stopped, group and lane of each mark that is set are set. Whoever sets a mark sets these before his section ends; whoever finds
+//!   the mark or the group set leaves the rest to who set it. The cut takes all three ([`Marks::take`]), so none is set from before it.
+//! - B3. Each pass of a cut takes the marks while the world is stopped. Marks are set inside sections only: none is set meanwhile, and all that were set
+//!   before are seen (G2), with what was written after them.
+//! - B4. What is taken goes into the zone's ledger at once, as what a tracker reports does, whatever the state of its lane-block; C2 does the rest.
+//! - B5. What a marked slot's lane-block is compared with, if anything, becomes what the slot holds now ([`Ladder::keep_up`](crate::ladder::Ladder::keep_up)).
+//!   Else a later write by hardware that makes it what it was would look like none.
+//! - B6. A zone's entry in `ZONES` is there before the first of its slots is handed out, and gone before its marks are.
+//!
+//! So a write through the dense lane is in the next record (C1). It happened in a section, before a cut or after it; before it, its mark is taken by a pass of that
+//! cut, and the slot is copied if it is allocated still. That other ways to catch writes see nothing of it can not hurt, because they only add slots: a cold or sparse
+//! lane-block that is clean, by whichever scan, says that nobody wrote to it through its own lane (D5), and that is all that is concluded. Only two things leave out
+//! a slot: comparing with a copy, for which B5 is there, and comparing with the image, which is right however the slot was written (`folded.rs`, 2). If the record
+//! is lost, it is owed like any other. A slot that was freed since is not copied, one that was allocated again is new, or zeros that the ledger knows of.
+//!
+//! Must not: be used for page runs, or in heaps that are addressed densely, which have no lane that is left unwatched. [`write_address`] returns their addresses as
+//! they are.
+
+use super::layout::{ZONE_LANES, dense_address, page_in_zone};
+use crate::base::{
+    BLOCK_FRAMES, Canary, END_ZONE, FrameIndex, LaneBlock, PAGE, SlotIndex, SlotLayout, ZONE_FRAMES, ZONE_SHIFT,
+    ZoneNumber, canary, names::named,
+};
+use crate::sys::LazyBytes;
+use std::ptr;
+// Of std, in models as well: marks are plain memory, and what orders their uses is the gate, which has models of its own.
+use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
+
+/// How the typed API catches writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Writes {
+    /// As the heap does; for a heap, as it does by default.
+    #[default]
+    OfHeap,
+    /// By hardware: the heap's [tracker](crate::TrackerKind) notices the first write to an object after each checkpoint. Access that is not used for writing costs
+    /// nothing.
+    Hardware,
+    /// By a write barrier: an object is marked as written when access to write it is handed out, which costs some nanoseconds instead of a page fault. What is larger
+    /// than half a page, and all of a heap with the `page` tracker, is caught by hardware nevertheless.
+    Barrier,
+}
+
+named!(Writes, "way to catch writes", OfHeap = "of-heap", Hardware = "hardware", Barrier = "barrier");
+
+/// Marks of a group.
+const GROUP: usize = 64;
+/// Groups of a lane-block.
+const GROUPS_OF_BLOCK: usize = BLOCK_FRAMES as usize / GROUP;
+/// Where the groups of a zone start, after a byte for each of its lanes.
+const GROUPS: usize = PAGE;
+/// Where its marks start, after as many groups as it has marks for.
+const MARKS: usize = GROUPS + ZONE_LANES * ZONE_FRAMES as usize / GROUP;
+/// Bytes of the marks of a lane.
+const LANE_BYTES: usize = ZONE_FRAMES as usize;
+/// Marks on a page of them.
+const PAGE_MARKS: usize = if LANE_BYTES < PAGE { LANE_BYTES } else { PAGE };
+/// In an entry of `ZONES`: the zone's heap catches writes by the barrier unless it is told otherwise.
+const BY_DEFAULT: usize = 1;
+
+const _: () = assert!(GROUPS_OF_BLOCK == size_of::<u64>() && ZONE_LANES <= GROUPS && MARKS.is_multiple_of(PAGE));
+const _: () = assert!(LANE_BYTES / PAGE_MARKS <= u64::BITS as usize);
+
+/// By zone number: where the marks are, with [`BY_DEFAULT`]; null where there are none (B6).
+static ZONES: [AtomicPtr<u8>; END_ZONE as usize] = [const { AtomicPtr::new(ptr::null_mut()) }; END_ZONE as usize];
+
+/// The address to write an object (or `bytes` of one) at `addr` through. Marks it, if that is how its writes are caught; so the caller is inside a section, and
+/// asks again in the next one.
+#[inline]
+pub fn write_address(addr: u64, bytes: usize, writes: Writes) -> u64 {
+    if writes == Writes::Hardware {
+        return addr;
+    }
+    let Some(zone) = ZONES.get((addr >> ZONE_SHIFT) as usize) else { return addr };
+    // Relaxed: whoever has an address got it, directly or not, from the thread that claimed the zone, which ordered the store before (B6).
+    let zone = zone.load(Ordering::Relaxed);
+    if zone.is_null() || writes == Writes::OfHeap && zone.addr() & BY_DEFAULT == 0 {
+        return addr;
+    }
+    debug_assert!(addr != dense_address(addr), "{addr:#x} is in no lane of its own: its mark would be found by nobody");
+    debug_assert!(addr as usize % PAGE + bytes <= PAGE, "{bytes} bytes at {addr:#x} are not in one slot");
+    let number = page_in_zone(addr);
+    // SAFETY: the memory at the entry without its tag has a byte for each of ZONE_LANES lanes, then at GROUPS a group for each GROUP of their pages, then at MARKS a mark for
+    // each page; `page_in_zone` gives one of these pages for any address. It is mapped: it goes after the entry does (B6), and the caller's section
+    // keeps the heap open. What is not usable of it ends the process. While sections are on, it is used by atomics only (B3).
+    unsafe {
+        let base = zone.map_addr(|addr| addr & !BY_DEFAULT);
+        // Each only if the one before was not set already, so that threads do not take lines from each other.
+        let _ = set(base.add(MARKS + number))
+            && set(base.add(GROUPS + number / GROUP))
+            && set(base.add(number / LANE_BYTES));
+    }
+    dense_address(addr)
+}
+
+/// Sets a byte. Whether it was not set.
+///
+/// # Safety
+/// It is one that only atomics use meanwhile.
+#[inline]
+unsafe fn set(byte: *mut u8) -> bool {
+    // SAFETY: passed on.
+    let byte = unsafe { AtomicU8::from_ptr(byte) };
+    // Relaxed, both: nothing is concluded from it before the world is stopped (B2).
+    let is_new = byte.load(Ordering::Relaxed) == 0;
+    if is_new {
+        byte.store(1, Ordering::Relaxed);
+    }
+    is_new
+}
+
+/// Zone `number` was mapped a moment ago. Whatever was known of it is of the past: in a forked child, of its parent.
+pub(super) fn forget(number: ZoneNumber) {
+    // Relaxed: as in `write_address`.
+    ZONES[number.index()].store(ptr::null_mut(), Ordering::Relaxed);
+}
+
+/// The marked slots of one lane-block.
+pub struct Marked {
+    /// The lane-block.
+    pub at: LaneBlock,
+    /// One bit for each of its frames.
+    bits: [u64; GROUPS_OF_BLOCK],
+}
+
+impl Marked {
+    /// The frames in which its slot is marked, in ascending order.
+    pub fn frames(&self) -> impl Iterator<Item = FrameIndex> {
+        let first = self.at.frames().start;
+        self.bits
+            .iter()
+            .zip(0..)
+            .flat_map(move |(bits, group)| ones(*bits).map(move |bit| FrameIndex(first + group * GROUP as u32 + bit)))
+    }
+}
+
+fn ones(mut bits: u64) -> impl Iterator<Item = u32> {
+    std::iter::from_fn(move || {
+        let bit = bits.trailing_zeros();
+        bits &= bits.wrapping_sub(1);
+        (bit < u64::BITS).then_some(bit)
+    })
+}
+
+/// Of eight bytes that are 0 or 1, one bit each. Bit *i* of the product's last byte is byte *i*, moved there by one of eight shifts; no two of them meet.
+fn gather(bytes: u64) -> u64 {
+    bytes.wrapping_mul(0x0102_0408_1020_4080) >> 56
+}
+
+/// The marks of one zone of slots.
+#[derive(Debug)]
+pub struct Marks {
+    number: ZoneNumber,
+    /// None if the zone has none: then all its writes are caught by hardware.
+    memory: Option<LazyBytes>,
+    /// By lane, one bit for each page of marks that was ever written.
+    pages: Vec<u64>,
+}
+
+impl Marks {
+    /// The marks of zone `number`, which has just been mapped with a lane for each slot of `layout`; a heap that catches writes as `writes` says. Where the system has
+    /// no address space for them, there are none.
+    pub fn new(number: ZoneNumber, layout: SlotLayout, writes: Writes) -> Self {
+        let lanes = usize::from(layout.slots()) + 1;
+        let usable = (MARKS + lanes * LANE_BYTES).next_multiple_of(PAGE);
+        let memory = LazyBytes::new(usable, MARKS + ZONE_LANES * LANE_BYTES).ok();
+        let entry = memory.as_ref().map_or(ptr::null_mut(), |memory| {
+            let tag = if writes == Writes::Barrier { BY_DEFAULT } else { 0 };
+            memory.base().as_ptr().map_addr(|addr| addr | tag)
+        });
+        // Relaxed: as in `write_address`.
+        ZONES[number.index()].store(entry, Ordering::Relaxed);
+        Self { number, memory, pages: vec![0; lanes] }
+    }
+
+    /// No marks, for a zone without lanes.
+    pub fn none(number: ZoneNumber) -> Self {
+        Self { number, memory: None, pages: Vec::new() }
+    }
+
+    /// Calls `each` with the lane-blocks that have marks, in ascending order, and clears these. Lane *l* has `lane_frames[l]` frames: nothing beyond is marked.
+    ///
+    /// # Safety
+    /// The world is stopped.
+    pub unsafe fn take(&mut self, lane_frames: &[u32], mut each: impl FnMut(Marked)) {
+        let Some(memory) = &self.memory else { return };
+        for ((lane, &frames), pages) in lane_frames.iter().enumerate().zip(&mut self.pages).skip(1) {
+            // SAFETY: the zone's memory has a byte for each lane. Nobody else uses it, by the contract; what was done to it before happens before (G2).
+            if unsafe { take_if_set(memory.base().add(lane)) } == 0 {
+                continue;
+            }
+            for block in 0..frames.div_ceil(BLOCK_FRAMES) {
+                let first = lane * LANE_BYTES + (block * BLOCK_FRAMES) as usize;
+                // SAFETY: as above; the lane-block is one of the zone's, whose lanes all have usable marks and groups, and starts at a multiple of a word in both.
+                let groups = unsafe { take_word(memory.base().add(GROUPS + first / GROUP)) };
+                if groups == 0 {
+                    continue;
+                }
+                let mut bits = [0; GROUPS_OF_BLOCK];
+                for group in ones(gather(groups)).map(|group| group as usize) {
+                    // SAFETY: as above: these are the marks of the group.
+                    let marks = unsafe { memory.base().add(MARKS + first + group * GROUP) };
+                    for word in 0..GROUP / size_of::<u64>() {
+                        // SAFETY: as above.
+                        bits[group] |= gather(unsafe { take_word(marks.add(word * size_of::<u64>())) }) << (word * 8);
+                    }
+                }
+                if canary(Canary::MarkForgotten) {
+                    bits[0] &= bits[0].wrapping_sub(1);
+                }
+                *pages |= 1 << ((block * BLOCK_FRAMES) as usize / PAGE_MARKS);
+                each(Marked { at: LaneBlock::new(SlotIndex(lane as u16 - 1), block), bits });
+            }
+        }
+    }
+
+    /// Bytes of memory that the marks take, but for pages of them that were first written since marks were last taken.
+    pub fn memory_bytes(&self) -> usize {
+        // The groups of a lane are a page; so are the lanes.
+        let of_lane = |pages: &u64| pages.count_ones() as usize + 1;
+        let written = self.pages.iter().filter(|pages| **pages != 0).map(of_lane).sum::<usize>();
+        self.pages.capacity() * size_of::<u64>() + (written + usize::from(written > 0)) * PAGE
+    }
+}
+
+impl Drop for Marks {
+    fn drop(&mut self) {
+        if let Some(memory) = &self.memory {
+            // Not if another heap has the zone by now, as in a child that was forked from this one's process. Relaxed: as in `write_address`.
+            let entry = &ZONES[self.number.index()];
+            let _ = entry.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |entry| {
+                let is_ours = entry.map_addr(|addr| addr & !BY_DEFAULT) == memory.base().as_ptr();
+                is_ours.then_some(ptr::null_mut())
+            });
+        }
+    }
+}
+
+/// What it is; it becomes zero. A page that was never written stays unwritten.
+///
+/// # Safety
+/// It can be read and written, and nobody else uses it.
+unsafe fn take_if_set<T: Copy + Default + PartialEq>(at: ptr::NonNull<T>) -> T {
+    // SAFETY: passed on.
+    unsafe {
+        let was = at.read();
+        if was != T::default() {
+            at.write(T::default());
+        }
+        was
+    }
+}
+
+/// The same, for the eight bytes at a multiple of eight.
+///
+/// # Safety
+/// As for [`take_if_set`].
+unsafe fn take_word(at: ptr::NonNull<u8>) -> u64 {
+    debug_assert!(at.addr().get().is_multiple_of(size_of::<u64>()));
+    // SAFETY: passed on; aligned, as the caller says.
+    unsafe { take_if_set(at.cast::<u64>()) }.to_le()
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use crate::section::Section;
 use ::serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use ::serde::ser::{Serialize, Serializer};
 use std::fmt;
-use std::hash::{BuildHasher, Hash};
+use std::hash::Hash;
 use std::marker::PhantomData;
 
 impl<T: Persist + Serialize> Serialize for PBox<'_, T> {

@@ -1,6 +1,6 @@
 //! [`PHashMap`]: a hash map in a heap. What of it lies in the heap and why that is sound is said in `table.rs`; here are the methods of std's map.
 
-use super::{Persist, expect};
+use super::expect;
 use crate::base::Result;
 use crate::section::Section;
 use hashbrown::Equivalent;

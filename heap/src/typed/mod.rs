@@ -19,6 +19,8 @@ mod pstring;
 mod pvec;
 mod root;
 mod schema;
+#[cfg(feature = "serde")]
+pub mod serde;
 #[cfg(test)]
 mod tests;
 mod walk;

@@ -10,12 +10,12 @@ const WORDS: [&str; 4] = ["a", "persistent", "", "heap"];
 type Desk<'s> = (u64, PVec<'s, u32>, PVec<'s, PString<'s>>, PVec<'s, u64>, Option<PBox<'s, [u64; 3]>>);
 
 #[cfg(any(miri, strewn_twin))]
-fn place() -> ((), PathBuf) {
+pub fn place() -> ((), PathBuf) {
     ((), PathBuf::from("/typed.heap"))
 }
 
 #[cfg(not(any(miri, strewn_twin)))]
-fn place() -> (tempfile::TempDir, PathBuf) {
+pub fn place() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("typed.heap");
     (dir, path)

@@ -65,9 +65,16 @@ impl Heap {
         }
         let section = self.try_enter()?;
         let value = PBox::try_new_in(init(&section)?, &section)?;
-        if lock(&self.engine().roots).insert(name, RootType::of::<T>(), PBox::address(&value)) {
+        let mut roots = lock(&self.engine().roots);
+        if roots.insert(name, RootType::of::<T>(), PBox::address(&value)) {
+            // Whatever `init` made is as it is to be.
+            roots.prepared(name, RootType::of::<T>(), |walker, addr| {
+                // SAFETY: whoever traces promises it.
+                unsafe { walker.root::<T>(addr) }
+            });
             PBox::into_address(value);
         } // Else another thread, or `init` itself, was faster, and this one is dropped.
+        drop(roots);
         self.find_root(name)?.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("root `{name}` came and went")))
     }
 

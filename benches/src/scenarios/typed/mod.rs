@@ -117,14 +117,19 @@ fn measure(setting: &Setting, shape: Shape, elements: usize) -> Result<Vec<Row>>
     let (warm, repeats, quick_ms) = (2, setting.scale.pick(1, 15, 41), 600);
     let mut rows = Vec::new();
     for paced in [false, true] {
-        for operation in OPERATIONS {
-            if paced && !operation.writes() {
+        for operations in OPERATIONS {
+            if paced && !operations[0].writes() {
                 continue;
             }
             let rounds = setting.rounds(warm, repeats, quick_ms);
-            let runs = interleave(&mut sides, rounds, |side, _| side.round(operation, keys, paced.then_some(PACE)))?;
-            let ns = [0, 1, 2].map(|side| median_of(&runs[side], |ns| *ns));
-            rows.push(Row { operation, paced, ns });
+            let runs = interleave(&mut sides, rounds, |side, _| {
+                let each = operations.iter().map(|operation| side.round(*operation, keys, paced.then_some(PACE)));
+                each.collect::<Result<Vec<f64>>>()
+            })?;
+            for (i, operation) in operations.iter().enumerate() {
+                let ns = [0, 1, 2].map(|side| median_of(&runs[side], |ns| ns[i]));
+                rows.push(Row { operation: *operation, paced, ns });
+            }
         }
     }
     Ok(rows)

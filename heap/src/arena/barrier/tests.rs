@@ -39,7 +39,8 @@ fn spots(layout: SlotLayout) -> impl Strategy<Value = BTreeSet<(u16, u32)>> {
 
 #[test]
 fn what_is_marked_is_taken_once_in_order() {
-    for bytes in [16, 48, 64, 1360, 2048] {
+    let sizes: &[u16] = if cfg!(miri) { &[1360] } else { &[16, 48, 64, 1360, 2048] };
+    for &bytes in sizes {
         let (layout, marks, mapping) = zone(bytes, Writes::Hardware);
         let marks = RefCell::new(marks);
         let config = ProptestConfig {

@@ -174,6 +174,15 @@ impl Engine {
         }
     }
 
+    /// Something that must be done whole was not: no checkpoint may have it, unless it is forgiven.
+    #[cold]
+    pub fn note_half_done(&self) {
+        if self.on_panic == OnPanic::Abort && std::thread::panicking() {
+            std::process::abort();
+        }
+        self.threads.set_panicked(true);
+    }
+
     /// What an empty collection of this heap holds in the place of an address: never zero, and odd, which no address of an object is.
     pub fn tag(&self) -> u64 {
         let [low, high] = [0, 8].map(|at| u64::from_le_bytes(self.heap_id[at..at + 8].try_into().expect("8 bytes")));

@@ -127,6 +127,11 @@ impl RootTable {
         self.changed = true;
     }
 
+    /// Takes out root `name`, whose object is no more.
+    pub fn forget(&mut self, name: &str) {
+        self.changed |= self.roots.remove(name).is_some();
+    }
+
     /// Takes out root `name`, which was found as what `fingerprint` stands for. Returns its address, if there is one.
     ///
     /// # Errors

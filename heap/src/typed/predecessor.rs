@@ -29,7 +29,8 @@ use crate::section::{Section, free};
 ///
 /// A root that holds the older type is migrated when it is first asked for as the newer one; through several versions, if the older type has a predecessor in turn. All of it
 /// happens within one section, and is durable with the next checkpoint: a crash before leaves the older heap, one after it the newer. If `migrate` fails or panics, the heap
-/// refuses checkpoints (see [`HeapOptions::on_panic`](crate::HeapOptions::on_panic)), and what is on disk stays as it was.
+/// refuses checkpoints, whatever [`HeapOptions::on_panic`](crate::HeapOptions::on_panic) says, and has no such root any more until it is opened again: what is on disk stays as it was.
+/// (Who forgives it, by [`Heap::forgive_panic`](crate::Heap::forgive_panic), has a heap without that root.) `migrate` must not look for roots itself: another is being found.
 ///
 /// Keep the older type for as long as there are heaps that hold it.
 pub trait Migrate<'s, Old>: Sized {

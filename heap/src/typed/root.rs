@@ -168,11 +168,10 @@ impl Heap {
             // SAFETY: as above; the caller is inside a section.
             unsafe { self.walk(Purpose::Rebuild, name, |walker| (oldest.walk)(walker, addr))? };
         }
-        // From here on what fails leaves half of it behind, as a panic would.
-        let half = HalfDone(self);
+        let half = HalfDone { heap: self, name };
         let mut at = addr;
         for step in steps {
-            // SAFETY: the object that the root had, or the last step made, and of that type; nobody else has it.
+            // SAFETY: the object that the root had, or the last step made, and of that type; nobody else has it, or gets it if this fails (`HalfDone`).
             at = unsafe { (step.carry)(at, section) }
                 .map_err(|e| e.context(format_args!("{}: root `{name}`: migration", self.path().display())))?;
         }
@@ -185,12 +184,17 @@ impl Heap {
     }
 }
 
-/// Makes the heap refuse checkpoints, unless it is forgotten.
-struct HalfDone<'h>(&'h Heap);
+/// A migration that has begun: the older value was taken apart. If it ends here, nobody finds it in memory any more, and it stays on disk.
+struct HalfDone<'h> {
+    heap: &'h Heap,
+    name: &'h str,
+}
 
 impl Drop for HalfDone<'_> {
     fn drop(&mut self) {
-        self.0.engine().note_panic();
+        let engine = self.heap.engine();
+        engine.note_half_done();
+        lock(&engine.roots).forget(self.name);
     }
 }
 

@@ -42,7 +42,7 @@ impl World {
 /// Writes to blocks that are filled, and to one that is being filled; a block becomes empty, and is filled again.
 fn work(seed: u8) -> Vec<Op> {
     let written =
-        |first, count, value, writes| Op::WriteMany { first, count, at: value.into(), value: value + seed, writes };
+        |first, count, value: u8, writes| Op::WriteMany { first, count, at: value.into(), value: value + seed, writes };
     let write = |first, count, value| written(first, count, value, Writes::Hardware);
     let mark = |first, count, value| written(first, count, value, Writes::Barrier);
     vec![

@@ -3,9 +3,7 @@
 //! A specimen of step n has the contents that n calls of [`grow`] leave. Each call is one section.
 
 use crate::memory::mix;
-use std::mem::offset_of;
 use std::path::Path;
-use strewn::derive_support::{Schema, Walker};
 use strewn::{ErrorKind, Heap, PBox, PVec, Persist, Result, TrackerKind};
 
 const ROOT: &str = "specimen";

@@ -2,7 +2,7 @@
 
 use serde_json::{json, to_value};
 use strewn::serde::In;
-use strewn::{CollectIn, Heap, PBox, PHashMap, PHashSet, PString, PVec};
+use strewn::{CollectIn, Heap, PBTreeMap, PBTreeSet, PBox, PHashMap, PHashSet, PString, PVec};
 
 type Words<'s> = PHashMap<'s, PString<'s>, PVec<'s, (u64, Option<PBox<'s, PString<'s>>>)>>;
 
@@ -16,10 +16,8 @@ fn what_was_written_as_json_is_read_into_a_heap() -> anyhow::Result<()> {
     with_heap(|heap| {
         let text = r#"{"one": [[1, null], [2, "tw\u00f6"]], "none": []}"#;
         let section = heap.enter();
-        let words: Words<'_> = serde::de::DeserializeSeed::deserialize(
-            In::of(&section),
-            &mut serde_json::Deserializer::from_str(text),
-        )?;
+        let words: Words<'_> =
+            serde::de::DeserializeSeed::deserialize(In::of(&section), &mut serde_json::Deserializer::from_str(text))?;
         assert_eq!(words["one"][1].1.as_ref().unwrap().as_str(), "twö");
         assert_eq!((words["one"][0].0, words["none"].len(), words.len()), (1, 0, 2));
         assert_eq!(to_value(&words)?, serde_json::from_str::<serde_json::Value>(text)?);
@@ -44,6 +42,18 @@ fn it_lies_in_a_root_and_what_is_wrong_is_refused() -> anyhow::Result<()> {
             let read: Result<Words<'_>, _> = serde::de::DeserializeSeed::deserialize(In::of(&section), &wrong);
             assert!(read.is_err(), "{wrong}");
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn sorted_collections_are_written_in_order() -> anyhow::Result<()> {
+    with_heap(|heap| {
+        let section = heap.enter();
+        let json = json!({"b": [2, 1], "a": []});
+        let sorted: PBTreeMap<'_, PString<'_>, PBTreeSet<'_, u8>> =
+            serde::de::DeserializeSeed::deserialize(In::of(&section), &json)?;
+        assert_eq!(serde_json::to_string(&sorted)?, r#"{"a":[],"b":[1,2]}"#);
         Ok(())
     })
 }

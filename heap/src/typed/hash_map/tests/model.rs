@@ -1,8 +1,10 @@
-//! Random operations, on a map in a heap and on one of the standard library, with checkpoints; where there are files, also with opening the heap again.
+//! Random operations, on a map in a heap and on one of the standard library, with checkpoints, in heaps with and without a write barrier; where
+//! there are files, also with opening the heap again.
 //!
 //! `STREWN_SEED=... cargo test -p strewn --lib hash_map::tests::model` repeats one run.
 
 use super::*;
+use crate::Writes;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::collections::HashMap;
@@ -93,7 +95,8 @@ fn on_texts(
 fn run(seed: u64) {
     let mut rng = SmallRng::seed_from_u64(seed);
     let (_dir, path) = place();
-    let options = Heap::options().log_bytes(1 << 16).verify(true);
+    let writes = if seed % 2 == 0 { Writes::Hardware } else { Writes::Barrier };
+    let options = Heap::options().log_bytes(1 << 16).verify(true).writes(writes);
     let mut heap = options.create(&path).unwrap();
     let mut model = Model::default();
     let mut done = 0;

@@ -141,7 +141,7 @@ impl<K: Persist, V: Persist> PBTreeMap<'_, K, V> {
     {
         fn check_node<K: Persist, V: Persist>(node: Shared<'_, K, V>, is_root: bool, is_last: bool) -> u64 {
             // SAFETY: a node of a tree that is borrowed.
-            let level = unsafe { (*super::access::own_ptr::<Node<K, V>>(node.at().addr)).level };
+            let level = unsafe { (*crate::typed::access::own_ptr::<Node<K, V>>(node.at().addr)).level };
             assert_eq!(level, node.level());
             let least = if is_last || is_root { u32::from(level > 0 || !is_root) as usize } else { Shape::<K, V>::MIN };
             assert!((least..=Shape::<K, V>::CAPACITY).contains(&node.len()), "{} values, level {level}", node.len());

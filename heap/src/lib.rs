@@ -40,10 +40,17 @@ pub use sys::probe::{Feature, Probe, probe};
 pub use ticker::Ticker;
 pub use track::TrackerKind;
 pub use track::Writes;
-pub use typed::btree;
 pub use typed::{
     CollectIn, FromIteratorIn, Migrate, PBTreeMap, PBTreeSet, PBox, PString, PVec, Persist, Root, RootMut, RootRef,
 };
+
+/// Entries and iterators of [`PBTreeMap`] and [`PBTreeSet`].
+pub mod btree {
+    pub use crate::typed::btree::{
+        Difference, Entry, Intersection, IntoIter, IntoKeys, IntoValues, Iter, IterMut, Keys, OccupiedEntry, Range,
+        RangeMut, SetRange, SymmetricDifference, Union, VacantEntry, Values, ValuesMut,
+    };
+}
 
 /// What a derived `Persist` calls.
 #[doc(hidden)]

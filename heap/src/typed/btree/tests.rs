@@ -110,7 +110,9 @@ impl Drop for Counted {
 
 #[cfg(any(miri, strewn_twin))]
 fn place() -> ((), PathBuf) {
-    ((), PathBuf::from("/btree.heap"))
+    // The twin's files are those of all tests.
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    ((), PathBuf::from(format!("/btree-{}.heap", NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))))
 }
 
 #[cfg(not(any(miri, strewn_twin)))]

@@ -16,6 +16,7 @@ mod durable;
 mod engine;
 mod heap;
 mod ladder;
+mod leaks;
 mod options;
 mod section;
 mod stats;
@@ -33,6 +34,7 @@ pub use checkpoint::{CutReport, Ticket};
 pub use engine::OnPanic;
 pub use heap::Heap;
 pub use ladder::{LadderStats, Mapping, PolicyKind};
+pub use leaks::{Leak, LeakReport, LeakSum, Miscount};
 pub use options::HeapOptions;
 pub use section::Section;
 pub use stats::{Durations, Stats};
@@ -41,6 +43,7 @@ pub use ticker::Ticker;
 pub use track::TrackerKind;
 pub use track::Writes;
 pub use typed::{CollectIn, FromIteratorIn, Migrate, PBox, PString, PVec, Persist, Root, RootMut, RootRef};
+pub use typed::{PArc, PCell, PMutex, PMutexGuard, PRwLock, PRwLockReadGuard, PRwLockWriteGuard};
 
 /// What a derived `Persist` calls.
 #[doc(hidden)]

@@ -7,7 +7,10 @@
 //! - Y3. Where an object is read and written: `access.rs`.
 
 mod access;
+mod lock;
+mod parc;
 mod pbox;
+mod pcell;
 mod persist;
 mod plain;
 mod predecessor;
@@ -16,17 +19,20 @@ mod pvec;
 mod root;
 mod schema;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod walk;
 
+pub use lock::{PMutex, PMutexGuard, PRwLock, PRwLockReadGuard, PRwLockWriteGuard};
+pub use parc::PArc;
 pub use pbox::PBox;
+pub use pcell::PCell;
 pub use persist::Persist;
 pub use predecessor::{Migrate, Predecessor};
 pub use pstring::PString;
 pub use pvec::{CollectIn, FromIteratorIn, PVec};
 pub use root::{Root, RootMut, RootRef};
 pub use schema::{Fields, Schema, fingerprint, first_difference};
-pub use walk::{Purpose, Walker};
+pub use walk::{Held, Purpose, Reached, Walker};
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::engine::is_only_one_open;

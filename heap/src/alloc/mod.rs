@@ -33,7 +33,9 @@ pub use opening::{Opening, opening_at};
 pub use runs::{RunChange, RunZone};
 pub use slots::{SlotSetup, SlotZone};
 
-use crate::arena::{claim_zone, locate, map_exactly, slot_address};
+use crate::arena::{claim_zone, map_exactly};
+#[cfg(any(miri, strewn_twin))]
+use crate::arena::{locate, slot_address};
 use crate::base::sync::{AtomicU8, Mutex, Ordering, lock};
 use crate::base::{
     END_ZONE, Error, ErrorKind, PAGE, Result, SlotLayout, ZONE_PAGES, ZONE_SHIFT, ZoneIndex, ZoneKind, ZoneNumber,

@@ -12,7 +12,7 @@ use crate::options::HeapOptions;
 use crate::stats::{Counters, Opened, Stats};
 use crate::sys;
 use crate::track::{self, TrackerKind};
-use crate::typed::Purpose;
+use crate::typed::{Purpose, Seeds};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, Weak};
@@ -34,6 +34,16 @@ pub fn announce(engine: &Arc<Engine>) {
 pub fn owner_of(addr: u64) -> Option<Arc<Engine>> {
     let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
     open.iter().filter_map(Weak::upgrade).find(|engine| engine.allocator.owns(addr))
+}
+
+/// The heap address that `object` points to, in whichever open heap.
+pub fn address_of(object: *mut u8) -> u64 {
+    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut addresses = open.iter().filter_map(Weak::upgrade).map(|engine| {
+        let addr = engine.allocator.address_of(object);
+        engine.allocator.owns(addr).then_some(addr)
+    });
+    addresses.find_map(|addr| addr).unwrap_or(object.addr() as u64)
 }
 
 /// Whether this process has one heap open, and no other.
@@ -73,6 +83,8 @@ pub struct Engine {
     pub(crate) verifies: bool,
     /// Held while a root is found.
     pub(crate) preparing: Mutex<()>,
+    /// Where maps get the seeds of their hashes from.
+    pub(crate) seeds: Seeds,
     /// The shared objects that were reached when roots were first found.
     pub(crate) shared: Mutex<HashMap<Purpose, HashMap<u64, &'static str>>>,
 }
@@ -152,6 +164,7 @@ impl Engine {
             on_panic: OnPanic::default(),
             verifies: false,
             preparing: Mutex::new(()),
+            seeds: Seeds::new(recovered.heap_id, recovered.epoch),
             shared: Mutex::new(HashMap::new()),
             writer: Some(writer.serve(store)),
         }

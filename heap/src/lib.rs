@@ -46,8 +46,25 @@ pub use strewn_derive::Persist;
 pub use sys::probe::{Feature, Probe, probe};
 pub use ticker::Ticker;
 pub use track::TrackerKind;
+pub use typed::btree;
+pub use typed::{
+    CollectIn, FromIteratorIn, HeapAlloc, Migrate, PBTreeMap, PBTreeSet, PBox, PBuildHasher, PHashMap, PHashSet,
+    PString, PVec, Persist, Root, RootMut, RootRef,
+};
 
-pub use typed::{CollectIn, FromIteratorIn, Migrate, PBox, PString, PVec, Persist, Root, RootMut, RootRef};
+/// Iterators and entries of [`PHashMap`].
+pub mod hash_map {
+    pub use crate::typed::hash_map::{
+        Drain, Entry, EntryRef, IntoIter, IntoKeys, IntoValues, Iter, IterMut, Keys, OccupiedEntry, PHasher,
+        VacantEntry, VacantEntryRef, Values, ValuesMut,
+    };
+    pub use hashbrown::Equivalent;
+}
+
+/// Iterators of [`PHashSet`].
+pub mod hash_set {
+    pub use crate::typed::hash_set::{Difference, Drain, Intersection, IntoIter, Iter, SymmetricDifference, Union};
+}
 
 /// What a derived `Persist` calls.
 #[doc(hidden)]

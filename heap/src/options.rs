@@ -13,6 +13,8 @@ use std::str::FromStr;
 
 const LOG_BYTES_DEFAULT: u64 = 64 << 20;
 const LOG_BYTES_MIN: u64 = 4096;
+/// The second half of the identity of a heap that was created from a seed.
+pub const SEEDED: [u8; 8] = *b"\0seeded\0";
 
 /// How a heap is created and opened. `Heap::options()` gives the defaults.
 #[derive(Clone, Debug)]
@@ -190,7 +192,7 @@ impl HeapOptions {
         match self.seed {
             Some(seed) => {
                 id[..8].copy_from_slice(&seed.to_le_bytes());
-                id[8..].copy_from_slice(b"\0seeded\0");
+                id[8..].copy_from_slice(&SEEDED);
             }
             None => getrandom::fill(&mut id)
                 .map_err(|e| Error::new(ErrorKind::Io, format!("no random bytes for the heap's identity: {e}")))?,

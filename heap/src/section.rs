@@ -168,6 +168,20 @@ pub(crate) fn free(addr: u64) {
     free_elsewhere(addr);
 }
 
+/// [`free`], for those who have a pointer to the object.
+pub(crate) fn free_pointer(object: NonNull<u8>) {
+    match here(|here| Ok(here.engine.allocator.address_of(object.as_ptr()))) {
+        Ok(addr) => free(addr),
+        Err(_) => free(address_elsewhere(object)),
+    }
+}
+
+/// The address of an object of whichever open heap. All heaps agree, where addresses are pointers.
+#[cold]
+fn address_elsewhere(object: NonNull<u8>) -> u64 {
+    crate::engine::address_of(object.as_ptr())
+}
+
 #[cold]
 fn free_elsewhere(addr: u64) {
     // A heap that is open no more keeps what it had at its last checkpoint.

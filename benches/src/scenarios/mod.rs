@@ -8,6 +8,7 @@ pub mod ladder;
 pub mod pause;
 pub mod pause_scale;
 pub mod read;
+pub mod typed;
 
 use crate::Scale;
 use crate::measure::Rounds;
@@ -56,6 +57,11 @@ pub const ALL: &[Scenario] = &[
         run: footprint::run,
     },
     Scenario { name: "read", what: "reads through lanes and the dense lane, against boxes", run: read::run },
+    Scenario {
+        name: "typed",
+        what: "PBox, PVec and PHashMap against Box, Vec and hashbrown, and two ways to catch writes",
+        run: typed::run,
+    },
     Scenario {
         name: "ladder",
         what: "what the granularity ladder gains, and how well its policies choose under five write patterns",

@@ -24,6 +24,12 @@ pub fn read_ptr<T: Persist>(addr: u64, layout: Layout) -> *const T {
     sys::ptr(if !T::INTERIOR && in_slot(layout) { dense_address(addr) } else { addr }).cast()
 }
 
+/// The pointer to read what a collection notes about its values through, at the start of an object of `layout`: nobody changes that through a shared reference.
+#[inline]
+pub fn notes_ptr<T>(addr: u64, layout: Layout) -> *const T {
+    sys::ptr(if in_slot(layout) { dense_address(addr) } else { addr }).cast()
+}
+
 /// The pointer to change `bytes` bytes of values of `T` through, at `addr`, within an object of `layout`.
 #[inline]
 pub fn write_ptr<T: Persist>(addr: u64, bytes: usize, layout: Layout) -> *mut T {

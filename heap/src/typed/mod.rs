@@ -7,6 +7,10 @@
 //! - Y3. Where an object is read and written: `access.rs`.
 
 mod access;
+pub mod btree;
+pub mod hash_map;
+pub mod hash_set;
+mod heap_alloc;
 mod pbox;
 mod persist;
 mod plain;
@@ -19,6 +23,10 @@ mod schema;
 mod tests;
 mod walk;
 
+pub use btree::{PBTreeMap, PBTreeSet};
+pub use hash_map::{PBuildHasher, PHashMap, Seeds};
+pub use hash_set::PHashSet;
+pub use heap_alloc::HeapAlloc;
 pub use pbox::PBox;
 pub use persist::Persist;
 pub use predecessor::{Migrate, Predecessor};

@@ -47,8 +47,9 @@ use crate::base::Result;
     note = "what a later process cannot use (files, threads, references, function pointers) can be a field with `#[persist(rebuild)]`"
 )]
 pub unsafe trait Persist: Send + Sized {
-    /// The same type, seen in a section of lifetime `'s`.
-    type In<'s>: Persist;
+    /// The same type, seen in a section of lifetime `'s`. Seen in another section from there, it is what it would be from here: so what is asked of `In<'x>` for all
+    /// `'x`, as maps ask it of their keys, is known of each of them.
+    type In<'s>: for<'x> Persist<In<'x> = Self::In<'x>>;
 
     /// Whether a value can be changed through a shared reference. Such values are read through their own lane, where that is noticed.
     const INTERIOR: bool;

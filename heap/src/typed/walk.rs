@@ -41,11 +41,23 @@ pub struct Reached {
 
 /// Values in one object, to be walked.
 struct Values {
+    /// The object, and where in it `walk` is to begin.
     addr: u64,
+    offset: usize,
     count: usize,
-    step: usize,
     type_name: &'static str,
-    walk: unsafe fn(*mut u8, &mut Walker<'_>) -> Result<()>,
+    walk: WalkAll,
+}
+
+/// Walks a number of values from a pointer on.
+type WalkAll = unsafe fn(*mut u8, usize, &mut Walker<'_>) -> Result<()>;
+
+/// What is to be looked at when everything else was found good.
+struct Later {
+    object: u64,
+    this: *mut u8,
+    type_name: &'static str,
+    look: unsafe fn(*mut u8, &mut Walker<'_>) -> Result<()>,
 }
 
 /// Goes through a heap from value to value. [`Persist::walk`] tells it what a value owns.
@@ -54,6 +66,7 @@ pub struct Walker<'w> {
     allocator: &'w Allocator,
     reached: HashMap<u64, Reached>,
     queue: Vec<Values>,
+    later: Vec<Later>,
     object: u64,
     field: &'static str,
 }
@@ -61,7 +74,7 @@ pub struct Walker<'w> {
 impl<'w> Walker<'w> {
     /// A walk through the heap of `allocator`.
     pub(crate) fn new(allocator: &'w Allocator, purpose: Purpose) -> Self {
-        Self { purpose, allocator, reached: HashMap::new(), queue: Vec::new(), object: 0, field: "" }
+        Self { purpose, allocator, reached: HashMap::new(), queue: Vec::new(), later: Vec::new(), object: 0, field: "" }
     }
 
     /// Walks everything that can be reached from the object at `addr`, which holds a `T`, and was not reached before.
@@ -73,17 +86,37 @@ impl<'w> Walker<'w> {
     /// Nobody writes what is reached, meanwhile. If the purpose is to rebuild, nobody uses it, and this thread is inside a section.
     pub(crate) unsafe fn root<T: Persist>(&mut self, addr: u64) -> Result<()> {
         self.owns::<T>(addr, 1, size_of::<T>())?;
-        while let Some(mut values) = self.queue.pop() {
+        while let Some(values) = self.queue.pop() {
             self.object = values.addr;
-            for _ in 0..values.count {
-                self.field = "";
-                // SAFETY: the values lie in an allocated object (K2), which nobody else uses, by the contract of this function.
-                unsafe { (values.walk)(self.pointer(values.addr), self) }
-                    .map_err(|e| if e.kind() == ErrorKind::Corrupt { e.context(values.type_name) } else { e })?;
-                values.addr += values.step as u64;
-            }
+            self.field = "";
+            // Only the start of an object tells whether it lies in a slot.
+            let start = self.pointer(values.addr).wrapping_add(values.offset);
+            // SAFETY: the values lie in an allocated object (K2), which nobody else uses, by the contract of this function.
+            unsafe { (values.walk)(start, values.count, self) }.map_err(|e| within(e, values.type_name))?;
+        }
+        while let Some(later) = self.later.pop() {
+            self.object = later.object;
+            self.field = "";
+            // SAFETY: the value was walked, and so was what it owns; nobody else uses it, by the contract of this function.
+            unsafe { (later.look)(later.this, self) }.map_err(|e| within(e, later.type_name))?;
         }
         Ok(())
+    }
+
+    /// Calls `look` with the value at `this`, which is being walked, when all that can be reached was found good: then it can be used like any other. Only where things
+    /// are looked at.
+    ///
+    /// # Safety
+    /// Shared access to the value at `this` is all that `look` needs, once it is good.
+    pub(crate) unsafe fn when_all_is_good<T>(
+        &mut self,
+        this: *mut T,
+        look: unsafe fn(*mut u8, &mut Walker<'_>) -> Result<()>,
+    ) {
+        if self.purpose == Purpose::Trace {
+            let type_name = std::any::type_name::<T>();
+            self.later.push(Later { object: self.object, this: this.cast(), type_name, look });
+        }
     }
 
     /// Shared objects that are not to be walked again: others may be using them.
@@ -110,7 +143,13 @@ impl<'w> Walker<'w> {
     /// `Corrupt` if there is no such object, or if it is owned already.
     pub fn owns<T: Persist>(&mut self, addr: u64, count: usize, bytes: usize) -> Result<()> {
         self.check::<T>(addr, count, bytes)?;
-        let type_name = std::any::type_name::<T>();
+        self.claim(addr, std::any::type_name::<T>())?;
+        self.enqueue::<T>(addr, count);
+        Ok(())
+    }
+
+    /// The object at `addr` has one owner, who is looked at.
+    fn claim(&mut self, addr: u64, type_name: &'static str) -> Result<()> {
         match self.reached.entry(addr) {
             Entry::Occupied(other) => {
                 let other = other.get().type_name;
@@ -118,7 +157,6 @@ impl<'w> Walker<'w> {
             }
             Entry::Vacant(place) => {
                 place.insert(Reached { held: Held::Owned, type_name });
-                self.enqueue::<T>(addr, count);
                 Ok(())
             }
         }
@@ -193,12 +231,42 @@ impl<'w> Walker<'w> {
     }
 
     fn enqueue<T: Persist>(&mut self, addr: u64, count: usize) {
-        unsafe fn walk<T: Persist>(this: *mut u8, walker: &mut Walker<'_>) -> Result<()> {
-            // SAFETY: the caller's contract is that of `T::walk`.
-            unsafe { T::walk(this.cast(), walker) }
+        unsafe fn walk<T: Persist>(first: *mut u8, count: usize, walker: &mut Walker<'_>) -> Result<()> {
+            for at in 0..count {
+                walker.field = "";
+                // SAFETY: the caller's contract is that of `T::walk`, for each of the values.
+                unsafe { T::walk(first.cast::<T>().add(at), walker)? };
+            }
+            Ok(())
         }
-        let (step, type_name) = (size_of::<T>(), std::any::type_name::<T>());
-        self.queue.push(Values { addr, count, step, type_name, walk: walk::<T> });
+        let type_name = std::any::type_name::<T>();
+        self.queue.push(Values { addr, offset: 0, count, type_name, walk: walk::<T> });
+    }
+
+    /// Like [`Walker::owns`], for an object that is no array: `walk` is called with a pointer to its byte `offset`, and `count`.
+    ///
+    /// # Errors
+    /// `Corrupt` if there is no object of `bytes` bytes, aligned to `align`, or if it is owned already.
+    pub(crate) fn owns_other<T>(
+        &mut self,
+        addr: u64,
+        (bytes, align): (usize, usize),
+        (offset, count): (usize, usize),
+        walk: WalkAll,
+    ) -> Result<*const u8> {
+        let type_name = std::any::type_name::<T>();
+        self.check::<u8>(addr, 0, bytes)?;
+        self.claim(addr, type_name)?;
+        if !addr.is_multiple_of(align as u64) {
+            return Err(self.wrong(format_args!("{addr:#x} is not aligned to {align}")));
+        }
+        self.queue.push(Values { addr, offset, count, type_name, walk });
+        Ok(self.pointer(addr))
+    }
+
+    /// The heap address that `object` points to, if it points into the heap at all.
+    pub(crate) fn address_of(&self, object: *mut u8) -> u64 {
+        self.allocator.address_of(object)
     }
 
     /// Through the dense lane, unless it writes.
@@ -206,4 +274,9 @@ impl<'w> Walker<'w> {
         let in_slot = self.allocator.usable_bytes(addr).is_none_or(|bytes| bytes <= SLOT_BYTES_MAX);
         sys::ptr(if in_slot && self.purpose != Purpose::Rebuild { dense_address(addr) } else { addr })
     }
+}
+
+/// Says of bytes that are not good what they were taken for.
+fn within(e: Error, type_name: &'static str) -> Error {
+    if e.kind() == ErrorKind::Corrupt { e.context(type_name) } else { e }
 }

@@ -27,10 +27,16 @@ pub fn table(setting: &Setting) -> Result<Table> {
     };
     let mut sides = [side(Writes::Hardware, "hardware")?, side(Writes::Barrier, "barrier")?];
     let columns = [
-        "updated", "times each", "writing, hardware", "writing, barrier", "pause, hardware", "pause, barrier",
+        "updated",
+        "times each",
+        "writing, hardware",
+        "writing, barrier",
+        "pause, hardware",
+        "pause, barrier",
         "both, barrier/hardware",
     ];
-    let title = format!("us an epoch: {elements} boxes of 64 B, so many of them updated at random, then a checkpoint; medians");
+    let title =
+        format!("us an epoch: {elements} boxes of 64 B, so many of them updated at random, then a checkpoint; medians");
     let mut table = Table::new(title, &columns);
     let order = shuffled(elements, 6);
     for updated in [100, 1_000, 10_000, 100_000, 1_000_000] {

@@ -39,7 +39,14 @@ const BATCH: usize = 200_000;
 pub fn run(setting: &Setting) -> Result<Report> {
     let scale = setting.scale;
     let columns = [
-        "elements", "shape", "operation", "checkpoints", "volatile", "hardware", "barrier", "hardware/volatile",
+        "elements",
+        "shape",
+        "operation",
+        "checkpoints",
+        "volatile",
+        "hardware",
+        "barrier",
+        "hardware/volatile",
         "barrier/volatile",
     ];
     let mut table = Table::new("ns an operation, medians", &columns);
@@ -97,7 +104,8 @@ impl Worst {
 /// All operations on one shape.
 fn measure(setting: &Setting, shape: Shape, elements: usize) -> Result<Vec<Row>> {
     let scratch = setting.scratch()?;
-    let heap = |writes: Writes, name: &str| Side::heap(&Setting::heap_path(scratch.path(), name), writes, shape, elements);
+    let heap =
+        |writes: Writes, name: &str| Side::heap(&Setting::heap_path(scratch.path(), name), writes, shape, elements);
     let mut sides =
         [Side::volatile(shape, elements), heap(Writes::Hardware, "hardware")?, heap(Writes::Barrier, "barrier")?];
     for side in &sides {

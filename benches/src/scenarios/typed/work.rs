@@ -110,7 +110,7 @@ macro_rules! work_array {
             Operation::Iterate => sum = array.iter().fold(0, |sum, n| sum.wrapping_add(*n)),
             Operation::Update => $keys.iter().for_each(|key| array[*key as usize] += 1),
             Operation::Insert => $keys.iter().for_each(|key| array.push(u64::from(*key))),
-            Operation::Remove => $keys.iter().for_each(|_| drop(black_box(array.pop()))),
+            Operation::Remove => $keys.iter().for_each(|_| sum += array.pop().unwrap_or(0)),
         }
         black_box(sum);
     }};
@@ -126,8 +126,12 @@ macro_rules! work_map {
             Operation::Update => {
                 $keys.iter().for_each(|key| *map.get_mut(&u64::from(*key)).expect("there from the start") += 1);
             }
-            Operation::Insert => $keys.iter().for_each(|key| drop(map.insert($elements + u64::from(*key), 1))),
-            Operation::Remove => $keys.iter().for_each(|key| drop(map.remove(&($elements + u64::from(*key))))),
+            Operation::Insert => {
+                $keys.iter().for_each(|key| sum += map.insert($elements + u64::from(*key), 1).unwrap_or(0))
+            }
+            Operation::Remove => {
+                $keys.iter().for_each(|key| sum += map.remove(&($elements + u64::from(*key))).unwrap_or(0))
+            }
         }
         black_box(sum);
     }};
@@ -172,7 +176,9 @@ impl Side {
             let keys: Vec<u32> = (from as u32..elements.min(from + SECTION) as u32).collect();
             let section = heap.enter();
             match shape {
-                Shape::Boxes => boxes(heap)?.write(&section)?.extend(keys.iter().map(|n| PBox::new_in([u64::from(*n); 8], &section))),
+                Shape::Boxes => boxes(heap)?
+                    .write(&section)?
+                    .extend(keys.iter().map(|n| PBox::new_in([u64::from(*n); 8], &section))),
                 Shape::Array => array(heap)?.write(&section)?.extend(keys.iter().map(|n| u64::from(*n))),
                 Shape::Map => map(heap)?.write(&section)?.extend(keys.iter().map(|n| (u64::from(*n), u64::from(*n)))),
             }

@@ -27,7 +27,7 @@ pub fn run(path: &Path, words: &[String], limit: usize) -> Result<ExitCode> {
         let ranked = ranked(index, &words);
         let best = ranked.iter().take(limit);
         for (file, score) in best {
-            println!("{score:8.3}  {}", String::from_utf8_lossy(&file_of(index, *file).path));
+            println!("{score:8.3}  {}", String::from_utf8_lossy(&index.file(*file).expect("X1: a posting has a file").path));
         }
         (ranked.len(), asking.elapsed())
     })?;
@@ -49,7 +49,7 @@ fn ranked(index: &Index<'_>, words: &[String]) -> Vec<(u32, f64)> {
         let rarity = (1.0 + (files - with_word + 0.5) / (with_word + 0.5)).ln();
         let length_mean = index.tokens as f64 / files;
         let score = |file: u32, count: u32| {
-            let length = file_of(index, file).tokens as f64 / length_mean;
+            let length = index.file(file).expect("X1: a posting has a file").tokens as f64 / length_mean;
             let count = f64::from(count);
             rarity * count * (K1 + 1.0) / (count + K1 * (1.0 - B + B * length))
         };

@@ -210,6 +210,51 @@ fn the_older_version_becomes_the_newer_one() {
     assert_eq!(&*log.read(&section).unwrap().lines[0], "old");
 }
 
+/// Two types that look alike, but for what is made anew: of that the heap knows the size only, and each process its own values.
+#[test]
+fn what_was_made_anew_as_one_type_is_not_seen_as_another() {
+    #[derive(Persist)]
+    struct Cached {
+        steps: u64,
+        #[persist(rebuild)]
+        cache: Vec<u64>,
+    }
+    #[derive(Persist)]
+    #[persist(name = "Cached")]
+    struct Other {
+        steps: u64,
+        #[persist(rebuild)]
+        cache: String,
+    }
+    #[derive(Persist)]
+    #[persist(version = 2, from = Other)]
+    struct Later {
+        steps: u64,
+    }
+    impl<'s> Migrate<'s, Other> for Later {
+        fn migrate(old: Other, _: &'s Section<'_>) -> Result<Self> {
+            Ok(Self { steps: old.steps + old.cache.len() as u64 })
+        }
+    }
+    assert_eq!(Schema::of::<Cached>().text, Schema::of::<Other>().text);
+    let (dir, heap) = create();
+    let root = heap.root::<Cached>("cached", |_| Ok(Cached { steps: 1, cache: Vec::new() })).unwrap();
+    root.write(&heap.enter()).unwrap().cache.extend([1, 2, 3]);
+    assert_eq!(heap.find_root::<Other>("cached").map(drop).unwrap_err().kind(), ErrorKind::RootType);
+    assert_eq!(heap.find_root::<Later>("cached").map(drop).unwrap_err().kind(), ErrorKind::RootType);
+    assert_eq!(root.read(&heap.enter()).unwrap().cache, [1, 2, 3]);
+    drop(root);
+    heap.checkpoint().unwrap();
+    drop(heap);
+    // Another process may see it as the other, for which it is then made.
+    let heap = open(&dir);
+    let root = heap.find_root::<Other>("cached").unwrap().unwrap();
+    let section = heap.enter();
+    let other = root.read(&section).unwrap();
+    assert_eq!((other.steps, &*other.cache), (1, ""));
+    assert_eq!(heap.find_root::<Cached>("cached").map(drop).unwrap_err().kind(), ErrorKind::RootType);
+}
+
 /// Every tag that there can be, each in a root of its own.
 #[test]
 fn tags_of_no_variant_are_refused() {

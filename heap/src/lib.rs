@@ -66,6 +66,12 @@ pub mod hash_set {
     pub use crate::typed::hash_set::{Difference, Drain, Intersection, IntoIter, Iter, SymmetricDifference, Union};
 }
 
+/// Reading into a heap with the crate `serde`.
+#[cfg(feature = "serde")]
+pub mod serde {
+    pub use crate::typed::serde::{DeserializeIn, In};
+}
+
 /// What a derived `Persist` calls.
 #[doc(hidden)]
 pub mod derive_support {

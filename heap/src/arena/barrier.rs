@@ -69,8 +69,11 @@ const GROUPS_OF_BLOCK: usize = BLOCK_FRAMES as usize / GROUP;
 const GROUPS: usize = PAGE;
 /// Where its marks start, after as many groups as it has marks for.
 const MARKS: usize = GROUPS + ZONE_LANES * ZONE_FRAMES as usize / GROUP;
-/// Bytes of the marks of a lane.
+/// Marks of a lane.
 const LANE_BYTES: usize = ZONE_FRAMES as usize;
+/// Bytes from the marks of a lane to those of the next. Not a power of two: else the marks of one frame, and those of the few frames of a small heap, would all fall into the
+/// same sets of a cache.
+const LANE_STRIDE: usize = LANE_BYTES + if LANE_BYTES < PAGE { 0 } else { PAGE + GROUP };
 /// Marks on a page of them.
 const PAGE_MARKS: usize = if LANE_BYTES < PAGE { LANE_BYTES } else { PAGE };
 /// In an entry of `ZONES`: the zone's heap catches writes by the barrier unless it is told otherwise.
@@ -98,17 +101,23 @@ pub fn write_address(addr: u64, bytes: usize, writes: Writes) -> u64 {
     debug_assert!(addr != dense_address(addr), "{addr:#x} is in no lane of its own: its mark would be found by nobody");
     debug_assert!(addr as usize % PAGE + bytes <= PAGE, "{bytes} bytes at {addr:#x} are not in one slot");
     let number = page_in_zone(addr);
-    // SAFETY: the memory at the entry without its tag has a byte for each of ZONE_LANES lanes, then at GROUPS a group for each GROUP of their pages, then at MARKS a mark for
+    // SAFETY: the memory at the entry without its tag has a byte for each of ZONE_LANES lanes, then at GROUPS a group for each GROUP of their pages, then from MARKS on (`mark_of`) a mark for
     // each page; `page_in_zone` gives one of these pages for any address. It is mapped: it goes after the entry does (B6), and the caller's section
     // keeps the heap open. What is not usable of it ends the process. While sections are on, it is used by atomics only (B3).
     unsafe {
         let base = zone.map_addr(|addr| addr & !BY_DEFAULT);
         // Each only if the one before was not set already, so that threads do not take lines from each other.
-        let _ = set(base.add(MARKS + number))
+        let _ = set(base.add(mark_of(number)))
             && set(base.add(GROUPS + number / GROUP))
             && set(base.add(number / LANE_BYTES));
     }
     dense_address(addr)
+}
+
+/// Where the mark of page `number` of a zone is.
+#[inline]
+const fn mark_of(number: usize) -> usize {
+    MARKS + number / LANE_BYTES * LANE_STRIDE + number % LANE_BYTES
 }
 
 /// Sets a byte. Whether it was not set.
@@ -180,8 +189,8 @@ impl Marks {
     /// no address space for them, there are none.
     pub fn new(number: ZoneNumber, layout: SlotLayout, writes: Writes) -> Self {
         let lanes = usize::from(layout.slots()) + 1;
-        let usable = (MARKS + lanes * LANE_BYTES).next_multiple_of(PAGE);
-        let memory = LazyBytes::new(usable, MARKS + ZONE_LANES * LANE_BYTES).ok();
+        let usable = (MARKS + lanes * LANE_STRIDE).next_multiple_of(PAGE);
+        let memory = LazyBytes::new(usable, (MARKS + ZONE_LANES * LANE_STRIDE).next_multiple_of(PAGE)).ok();
         let entry = memory.as_ref().map_or(ptr::null_mut(), |memory| {
             let tag = if writes == Writes::Barrier { BY_DEFAULT } else { 0 };
             memory.base().as_ptr().map_addr(|addr| addr | tag)
@@ -217,7 +226,7 @@ impl Marks {
                 let mut bits = [0; GROUPS_OF_BLOCK];
                 for group in ones(gather(groups)).map(|group| group as usize) {
                     // SAFETY: as above: these are the marks of the group.
-                    let marks = unsafe { memory.base().add(MARKS + first + group * GROUP) };
+                    let marks = unsafe { memory.base().add(mark_of(first) + group * GROUP) };
                     for word in 0..GROUP / size_of::<u64>() {
                         // SAFETY: as above.
                         bits[group] |= gather(unsafe { take_word(marks.add(word * size_of::<u64>())) }) << (word * 8);

@@ -15,6 +15,8 @@ pub struct RootType {
     align: u64,
     /// The name of the type, as the compiler printed it when types had no lifetimes: what the first version wrote.
     name: String,
+    /// What stands for it in this process, if it was found in it. Values of two types of equal text may differ in what is made anew for each process.
+    identity: Option<u64>,
 }
 
 /// Walks what can be reached from a root.
@@ -23,8 +25,10 @@ pub type WalkRoot = fn(&mut Walker<'_>, u64) -> Result<()>;
 impl RootType {
     /// The type `T`.
     pub fn of<T: Persist>() -> Self {
+        let described = Schema::of::<T>();
         Self {
-            text: Schema::of::<T>().text,
+            identity: Some(fingerprint(&described.text) ^ described.made.rotate_left(1)),
+            text: described.text,
             size: size_of::<T>() as u64,
             align: align_of::<T>() as u64,
             name: without_lifetimes(std::any::type_name::<T>()),
@@ -32,16 +36,30 @@ impl RootType {
     }
 
     fn stored(entry: &RootEntry) -> Self {
-        Self { text: entry.type_name.clone(), size: entry.size, align: entry.align, name: String::new() }
+        Self {
+            text: entry.type_name.clone(),
+            size: entry.size,
+            align: entry.align,
+            name: String::new(),
+            identity: None,
+        }
     }
 
     /// Whether this type can read what `stored` says.
     pub fn matches(&self, stored: &Self) -> bool {
+        if stored.identity.is_some() {
+            return self.identity == stored.identity;
+        }
         (self.size, self.align) == (stored.size, stored.align) && (self.text == stored.text || self.name == stored.text)
     }
 
-    /// What stands for the type.
-    pub fn fingerprint(&self) -> u64 {
+    /// What stands for the type in this process.
+    pub fn identity(&self) -> u64 {
+        self.identity.unwrap_or(0)
+    }
+
+    /// What stands for the type in messages.
+    fn fingerprint(&self) -> u64 {
         fingerprint(&self.text)
     }
 
@@ -51,7 +69,10 @@ impl RootType {
             let (text, size, align) = (kind.text.lines().next().unwrap_or_default(), kind.size, kind.align);
             format!("{text} (size {size}, alignment {align}, fingerprint {:016x})", kind.fingerprint())
         };
-        let difference = first_difference(&stored.text, &self.text);
+        let difference = match stored.text == self.text {
+            true => "fields that are made anew have other types".to_owned(),
+            false => first_difference(&stored.text, &self.text),
+        };
         let what = format!("root `{name}` at {addr:#x} holds a {}, not a {}: {difference}", of(stored), of(self));
         Error::new(ErrorKind::RootType, what)
     }
@@ -74,7 +95,7 @@ struct Root {
     entry: RootEntry,
     /// Readers, or -1 for a writer. Volatile.
     borrows: i64,
-    /// What it was found as in this process: the fingerprint, and how it is walked. Volatile.
+    /// What it was found as in this process: its identity, and how it is walked. Volatile.
     found: Option<(u64, WalkRoot)>,
 }
 
@@ -95,9 +116,10 @@ impl RootTable {
     /// Looks for root `name`, as a `wanted`.
     pub fn find(&self, name: &str, wanted: &RootType) -> Lookup {
         let Some(root) = self.roots.get(name) else { return Lookup::Nothing };
-        let stored = RootType::stored(&root.entry);
+        let identity = root.found.map(|(identity, _)| identity);
+        let stored = RootType { identity, ..RootType::stored(&root.entry) };
         match root.found {
-            Some((fingerprint, _)) if fingerprint == wanted.fingerprint() => Lookup::Ready,
+            Some((found, _)) if found == wanted.identity() => Lookup::Ready,
             None if wanted.matches(&stored) => Lookup::Unprepared(root.entry.addr),
             _ => Lookup::Other(root.entry.addr, stored),
         }
@@ -106,7 +128,7 @@ impl RootTable {
     /// Root `name` can be used from now on, and is walked by `walk`. It is recorded with the whole description of `kind`.
     pub fn prepared(&mut self, name: &str, kind: RootType, walk: WalkRoot) {
         if let Some(root) = self.roots.get_mut(name) {
-            root.found = Some((kind.fingerprint(), walk));
+            root.found = Some((kind.identity(), walk));
             self.changed |= root.entry.type_name != kind.text;
             root.entry.type_name = kind.text;
         }
@@ -122,7 +144,7 @@ impl RootTable {
 
     /// Puts an object of another type at root `name`.
     pub fn replace(&mut self, name: &str, kind: RootType, addr: u64, walk: WalkRoot) {
-        let found = Some((kind.fingerprint(), walk));
+        let found = Some((kind.identity(), walk));
         self.roots.insert(name.to_owned(), Root { entry: entry(name, kind, addr), borrows: 0, found });
         self.changed = true;
     }
@@ -132,16 +154,16 @@ impl RootTable {
         self.changed |= self.roots.remove(name).is_some();
     }
 
-    /// Takes out root `name`, which was found as what `fingerprint` stands for. Returns its address, if there is one.
+    /// Takes out root `name`, which was found as what `identity` stands for. Returns its address, if there is one.
     ///
     /// # Errors
     /// `RootBorrowed`, `RootType`.
-    pub fn remove(&mut self, name: &str, fingerprint: u64) -> Result<Option<u64>> {
+    pub fn remove(&mut self, name: &str, identity: u64) -> Result<Option<u64>> {
         self.check_free(name)?;
         if !self.roots.contains_key(name) {
             return Ok(None);
         }
-        self.known(name, fingerprint)?;
+        self.known(name, identity)?;
         self.changed = true;
         Ok(self.roots.remove(name).map(|root| root.entry.addr))
     }
@@ -191,16 +213,16 @@ impl RootTable {
         Err(Error::new(ErrorKind::RootBorrowed, format!("root `{name}` is borrowed by {by}")))
     }
 
-    /// Borrows root `name`, which was found as what `fingerprint` stands for, alone or with other readers. Returns its address.
+    /// Borrows root `name`, which was found as what `identity` stands for, alone or with other readers. Returns its address.
     ///
     /// # Errors
     /// `RootBorrowed` if a conflicting borrow is live; `NotFound` if it was removed, `RootType` if there is one of another type in its place.
-    pub fn borrow(&mut self, name: &str, fingerprint: u64, alone: bool) -> Result<u64> {
+    pub fn borrow(&mut self, name: &str, identity: u64, alone: bool) -> Result<u64> {
         let readers = self.roots.get(name).map_or(0, |root| root.borrows);
         if alone || readers < 0 {
             self.check_free(name)?;
         }
-        let root = self.known(name, fingerprint)?;
+        let root = self.known(name, identity)?;
         root.borrows = if alone { -1 } else { root.borrows + 1 };
         Ok(root.entry.addr)
     }
@@ -235,10 +257,10 @@ impl RootTable {
     }
 
     /// Root `name`, if it is what it was found as.
-    fn known(&mut self, name: &str, fingerprint: u64) -> Result<&mut Root> {
+    fn known(&mut self, name: &str, identity: u64) -> Result<&mut Root> {
         let root = self.roots.get_mut(name).ok_or_else(|| not_found(name))?;
         match root.found {
-            Some((found, _)) if found == fingerprint => Ok(root),
+            Some((found, _)) if found == identity => Ok(root),
             _ => Err(Error::new(ErrorKind::RootType, format!("root `{name}` was replaced by one of another type"))),
         }
     }
@@ -266,7 +288,7 @@ mod tests {
         let mut table = RootTable::default();
         assert!(table.insert(name, RootType::of::<T>(), 0x1000));
         table.prepared(name, RootType::of::<T>(), |_, _| Ok(()));
-        (table, RootType::of::<T>().fingerprint())
+        (table, RootType::of::<T>().identity())
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub fn huge_lanes() -> &'static super::probe::Feature {
 }
 
 /// Zeroed memory. All of it is there.
+#[derive(Debug)]
 pub struct LazyBytes {
     base: ptr::NonNull<u8>,
     layout: Layout,

@@ -1,6 +1,7 @@
 //! [`PHashMap`]: a hash map in a heap. What of it lies in the heap and why that is sound is said in `table.rs`; here are the methods of std's map.
 
-use super::{Persist, expect};
+use super::OwnsIn;
+use super::expect;
 use crate::base::Result;
 use crate::section::Section;
 use hashbrown::Equivalent;
@@ -61,7 +62,7 @@ use table::Table;
 pub struct PHashMap<'s, K, V, S = PBuildHasher> {
     table: Table<(K, V)>,
     hasher: S,
-    _seen_in: PhantomData<&'s ()>,
+    _seen_in: OwnsIn<'s, ()>,
 }
 
 impl<'s, K, V> PHashMap<'s, K, V> {

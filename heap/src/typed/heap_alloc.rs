@@ -1,6 +1,7 @@
 //! [`HeapAlloc`]: a heap as an allocator for collections that are not strewn's. It holds no pointer, only the tag of the heap (Y2), so that a copy of it may lie inside what
 //! it allocates.
 
+use super::OwnsIn;
 use super::allocate_in;
 use crate::base::Error;
 use crate::section::{Section, free_pointer};
@@ -40,7 +41,7 @@ use std::ptr::NonNull;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeapAlloc<'s> {
     heap: Tagged,
-    _seen_in: PhantomData<&'s ()>,
+    _seen_in: OwnsIn<'s, ()>,
 }
 
 impl<'s> HeapAlloc<'s> {

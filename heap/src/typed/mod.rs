@@ -4,7 +4,8 @@
 //!   at once; and as a thread is inside sections of one heap at a time (I2 in `section.rs`), a value never gets into another heap.
 //! - Y2. A value that owns nothing yet knows its heap by its tag ([`Engine::tag`](crate::engine::Engine::tag)), so that another thread, inside a section of another heap,
 //!   cannot make it own something there.
-//! - Y3. Where an object is read and written: `access.rs`.
+//! - Y3. That lifetime is invariant ([`OwnsIn`]): a value cannot be taken for one of a shorter section, such as one that another thread is inside, of another heap.
+//! - Y4. Where an object is read and written: `access.rs`.
 
 mod access;
 pub mod btree;
@@ -19,6 +20,8 @@ mod pstring;
 mod pvec;
 mod root;
 mod schema;
+#[cfg(feature = "serde")]
+pub mod serde;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -40,6 +43,10 @@ use crate::base::{Error, ErrorKind, Result};
 use crate::engine::is_only_one_open;
 use crate::section::here;
 use std::alloc::Layout;
+use std::marker::PhantomData;
+
+/// What a value is for the compiler that owns a `T` in a heap, seen in a section: Y3.
+pub(crate) type OwnsIn<'s, T> = PhantomData<(T, fn(&'s ()) -> &'s ())>;
 
 /// Allocates in the heap that `tag` is of, which this thread must be inside a section of. What the first version made has a tag of 0: that is of the heap that is open, if
 /// there is only one.

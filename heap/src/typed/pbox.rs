@@ -1,5 +1,6 @@
 //! [`PBox`]: one owned object in a heap.
 
+use super::OwnsIn;
 use super::access::{own_ptr, read_ptr, write_ptr};
 use super::{Persist, Schema, Walker};
 use crate::arena::Writes;
@@ -31,7 +32,7 @@ use std::ops::{Deref, DerefMut};
 #[repr(transparent)]
 pub struct PBox<'s, T> {
     addr: NonZeroU64,
-    _owns: PhantomData<(T, &'s ())>,
+    _owns: OwnsIn<'s, T>,
 }
 
 impl<'s, T: Persist> PBox<'s, T> {

@@ -1,5 +1,6 @@
 //! [`PVec`]: a growable array in a heap.
 
+use super::OwnsIn;
 use super::access::{own_ptr, read_ptr, write_ptr};
 use super::{Persist, Schema, Walker, allocate_beside, allocate_in, expect};
 use crate::alloc::usable_like;
@@ -52,7 +53,7 @@ pub struct PVec<'s, T> {
     addr: u64,
     len: u64,
     capacity: u64,
-    _owns: PhantomData<(T, &'s ())>,
+    _owns: OwnsIn<'s, T>,
 }
 
 impl<'s, T: Persist> PVec<'s, T> {

@@ -16,8 +16,8 @@ use std::ops::{Deref, DerefMut};
 pub struct Root<'h, T> {
     heap: &'h Heap,
     name: String,
-    /// Of the description of its type.
-    fingerprint: u64,
+    /// Of its type.
+    identity: u64,
     _is: PhantomData<fn() -> T>,
 }
 
@@ -65,9 +65,16 @@ impl Heap {
         }
         let section = self.try_enter()?;
         let value = PBox::try_new_in(init(&section)?, &section)?;
-        if lock(&self.engine().roots).insert(name, RootType::of::<T>(), PBox::address(&value)) {
+        let mut roots = lock(&self.engine().roots);
+        if roots.insert(name, RootType::of::<T>(), PBox::address(&value)) {
+            // Whatever `init` made is as it is to be.
+            roots.prepared(name, RootType::of::<T>(), |walker, addr| {
+                // SAFETY: whoever traces promises it.
+                unsafe { walker.root::<T>(addr) }
+            });
             PBox::into_address(value);
         } // Else another thread, or `init` itself, was faster, and this one is dropped.
+        drop(roots);
         self.find_root(name)?.ok_or_else(|| Error::new(ErrorKind::NotFound, format!("root `{name}` came and went")))
     }
 
@@ -78,7 +85,7 @@ impl Heap {
     pub fn find_root<T: Persist>(&self, name: &str) -> Result<Option<Root<'_, T>>> {
         let section = self.try_enter()?;
         let kind = RootType::of::<T>();
-        let fingerprint = kind.fingerprint();
+        let identity = kind.identity();
         let _one_at_a_time = lock(&self.engine().preparing);
         let found = lock(&self.engine().roots).find(name, &kind);
         match found {
@@ -90,7 +97,7 @@ impl Heap {
                 None => return Err(kind.mismatch(name, addr, &stored)),
             },
         }
-        Ok(Some(Root { heap: self, name: name.to_owned(), fingerprint, _is: PhantomData }))
+        Ok(Some(Root { heap: self, name: name.to_owned(), identity, _is: PhantomData }))
     }
 
     /// Takes the root `name` out of the table. What it held belongs to the caller, who puts it elsewhere or drops it before the section ends.
@@ -104,7 +111,7 @@ impl Heap {
     ) -> Result<Option<PBox<'s, T::In<'s>>>> {
         let Some(root) = self.find_root::<T>(name)? else { return Ok(None) };
         root.check_section(section)?;
-        let addr = lock(&self.engine().roots).remove(name, root.fingerprint)?;
+        let addr = lock(&self.engine().roots).remove(name, root.identity)?;
         // SAFETY: a root's address holds an initialised T, which the table owned and nobody borrows; 's is a section of this heap.
         Ok(addr.map(|addr| unsafe { PBox::from_address(addr) }))
     }
@@ -248,7 +255,7 @@ impl<T: Persist> Root<'_, T> {
 
     fn borrow<'r>(&'r self, section: &Section<'_>, alone: bool) -> Result<(u64, Release<'r>)> {
         self.check_section(section)?;
-        let addr = lock(&self.heap.engine().roots).borrow(&self.name, self.fingerprint, alone)?;
+        let addr = lock(&self.heap.engine().roots).borrow(&self.name, self.identity, alone)?;
         Ok((addr, Release { heap: self.heap, name: &self.name, alone }))
     }
 

@@ -8,7 +8,9 @@
 //! Types are defined in the order in which they are met, each once; so types may contain themselves.
 
 use super::Persist;
+use std::any::TypeId;
 use std::fmt::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What a type looks like in memory.
 #[derive(Default)]
@@ -18,6 +20,8 @@ pub struct Schema {
     /// Their definitions.
     text: String,
     rebuilds: bool,
+    /// Of the fields that are made anew: their types, as far as one process can tell types apart.
+    made: DefaultHasher,
 }
 
 /// The fields of a type that is being defined.
@@ -33,6 +37,8 @@ pub struct Described {
     pub text: String,
     /// Whether values, or what they own, have fields that are made anew when the heap is opened.
     pub rebuilds: bool,
+    /// A number for the types of these fields, in this process only: the text has no more of them than their sizes.
+    pub made: u64,
 }
 
 impl Schema {
@@ -40,7 +46,11 @@ impl Schema {
     pub fn of<T: Persist>() -> Described {
         let mut schema = Self::default();
         let name = T::describe(&mut schema);
-        Described { text: format!("{name}\n{}", schema.text).trim_end().to_owned(), rebuilds: schema.rebuilds }
+        Described {
+            text: format!("{name}\n{}", schema.text).trim_end().to_owned(),
+            rebuilds: schema.rebuilds,
+            made: schema.made.finish(),
+        }
     }
 
     /// Defines `T` as `name` with the types `arguments`, unless it is known; `what` adds the fields. Returns the name.
@@ -81,8 +91,9 @@ impl Fields<'_> {
     }
 
     /// A field that is made anew each time that the heap is opened.
-    pub fn rebuilt<F>(&mut self, name: &str, offset: usize) {
+    pub fn rebuilt<F: 'static>(&mut self, name: &str, offset: usize) {
         self.schema.rebuilds = true;
+        TypeId::of::<F>().hash(&mut self.schema.made);
         let _ = write!(self.text, ";{name}@{offset}+{}:rebuilt", size_of::<F>());
     }
 

@@ -1,7 +1,7 @@
 //! The typed API on a heap that is closed, left and opened again; also in the twin, where Miri looks at it.
 
 use super::*;
-use crate::{Heap, Result};
+use crate::{Heap, Result, Writes};
 use std::path::PathBuf;
 
 const WORDS: [&str; 4] = ["a", "persistent", "", "heap"];
@@ -10,12 +10,12 @@ const WORDS: [&str; 4] = ["a", "persistent", "", "heap"];
 type Desk<'s> = (u64, PVec<'s, u32>, PVec<'s, PString<'s>>, PVec<'s, u64>, Option<PBox<'s, [u64; 3]>>);
 
 #[cfg(any(miri, strewn_twin))]
-fn place() -> ((), PathBuf) {
+pub fn place() -> ((), PathBuf) {
     ((), PathBuf::from("/typed.heap"))
 }
 
 #[cfg(not(any(miri, strewn_twin)))]
-fn place() -> (tempfile::TempDir, PathBuf) {
+pub fn place() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("typed.heap");
     (dir, path)
@@ -78,7 +78,8 @@ fn what_is_in_boxes_and_vectors_is_there_when_the_heap_is_opened_again() {
     let (rounds, steps_each) = if cfg!(miri) { (2, 1) } else { (4, 2) };
     let mut steps = 0;
     for round in 0..rounds {
-        let heap = options.open(&path).unwrap();
+        let writes = if round % 2 == 0 { Writes::Barrier } else { Writes::Hardware };
+        let heap = options.clone().writes(writes).open(&path).unwrap();
         for _ in 0..steps_each {
             steps = work(&heap).unwrap();
             heap.checkpoint().unwrap();

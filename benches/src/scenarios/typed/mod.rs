@@ -10,7 +10,8 @@
 //! - `insert` and `remove`: elements at the end of an array; new keys of a map.
 //!
 //! strewn is there twice: writes caught by hardware, and by the write barrier. `none` is between checkpoints: what is written was written before in this epoch, so that no
-//! write faults any more. `100 ms` is with a checkpoint every 100 ms meanwhile, on a thread of its own, on files; first writes and pauses are in the time then.
+//! write faults any more. `100 ms` is updates for a quarter of a second, with a checkpoint every 100 ms meanwhile, on a thread of its own, on files; first writes and pauses are in the time
+//! then, and on two cores some of the writing to files.
 //!
 //! The second table is about which way to catch writes is better: a share of the elements is updated once or ten times, and a checkpoint made, again and again.
 //!
@@ -117,14 +118,23 @@ fn measure(setting: &Setting, shape: Shape, elements: usize) -> Result<Vec<Row>>
     let (warm, repeats, quick_ms) = (2, setting.scale.pick(1, 15, 41), 600);
     let mut rows = Vec::new();
     for paced in [false, true] {
-        for operation in OPERATIONS {
-            if paced && !operation.writes() {
+        for operations in OPERATIONS {
+            if paced && *operations != [Operation::Update] {
                 continue;
             }
-            let rounds = setting.rounds(warm, repeats, quick_ms);
-            let runs = interleave(&mut sides, rounds, |side, _| side.round(operation, keys, paced.then_some(PACE)))?;
-            let ns = [0, 1, 2].map(|side| median_of(&runs[side], |ns| *ns));
-            rows.push(Row { operation, paced, ns });
+            let rounds = if paced {
+                setting.rounds(1, setting.scale.pick(1, 3, 9), 4_000)
+            } else {
+                setting.rounds(warm, repeats, quick_ms)
+            };
+            let runs = interleave(&mut sides, rounds, |side, _| {
+                let each = operations.iter().map(|operation| side.round(*operation, keys, paced.then_some(PACE)));
+                each.collect::<Result<Vec<f64>>>()
+            })?;
+            for (i, operation) in operations.iter().enumerate() {
+                let ns = [0, 1, 2].map(|side| median_of(&runs[side], |ns| ns[i]));
+                rows.push(Row { operation: *operation, paced, ns });
+            }
         }
     }
     Ok(rows)

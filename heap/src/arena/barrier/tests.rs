@@ -39,7 +39,8 @@ fn spots(layout: SlotLayout) -> impl Strategy<Value = BTreeSet<(u16, u32)>> {
 
 #[test]
 fn what_is_marked_is_taken_once_in_order() {
-    for bytes in [16, 48, 64, 1360, 2048] {
+    let sizes: &[u16] = if cfg!(miri) { &[1360] } else { &[16, 48, 64, 1360, 2048] };
+    for &bytes in sizes {
         let (layout, marks, mapping) = zone(bytes, Writes::Hardware);
         let marks = RefCell::new(marks);
         let config = ProptestConfig {
@@ -90,7 +91,7 @@ fn all_frames_that_there_are_are_looked_at_and_all_bytes_are_zeros_then() {
     // SAFETY: these are the bytes of the zone's four lanes, whose groups and marks are usable. No other thread uses them.
     let set = |bytes: std::ops::Range<usize>| bytes.filter(|at| unsafe { base.add(*at).read() } != 0).count();
     assert_eq!(
-        set(0..ZONE_LANES) + set(GROUPS..GROUPS + 4 * LANE_BYTES / GROUP) + set(MARKS..MARKS + 4 * LANE_BYTES),
+        set(0..ZONE_LANES) + set(GROUPS..GROUPS + 4 * LANE_BYTES / GROUP) + set(MARKS..MARKS + 4 * LANE_STRIDE),
         0
     );
 }

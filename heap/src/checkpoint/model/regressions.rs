@@ -5,8 +5,7 @@ use super::*;
 const BOTH: [Writes; 2] = [Writes::Hardware, Writes::Barrier];
 
 /// Whatever an armed lane-block is compared with when it wakes must know what was written past the tracker: else what makes an object again what it was
-/// then looks like no write. Whole frames and blocks are written, so that lane-blocks of all kinds are among them; and objects are left alone between the two
-/// writes, freed and taken again, or in a record that is lost.
+/// then looks like no write. Many lane-blocks are written, so that some of those whose bytes are kept are among them.
 #[test]
 fn objects_that_become_by_hardware_what_they_were_before_a_mark_are_recorded() {
     for kind in [TrackerKind::Async, TrackerKind::Signal, TrackerKind::Page].into_iter().filter(|kind| is_there(*kind))

@@ -5,6 +5,7 @@ use super::change::Unique;
 use super::node::{At, Shared};
 use super::path::Steps;
 use crate::section::free;
+use crate::typed::OwnsIn;
 use crate::typed::Persist;
 use std::fmt;
 use std::iter::FusedIterator;
@@ -49,7 +50,7 @@ pub struct IntoIter<'s, K, V> {
     root: Option<At>,
     steps: Steps<K, V>,
     left: usize,
-    _owns: PhantomData<(K, V, &'s ())>,
+    _owns: OwnsIn<'s, (K, V)>,
 }
 
 /// The keys of a map, moved out one by one.

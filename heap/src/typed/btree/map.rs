@@ -7,6 +7,7 @@ use super::path::{Edge, Goal, Path, Spot, Steps};
 use crate::base::Result;
 use crate::engine::owner_of;
 use crate::section::Section;
+use crate::typed::OwnsIn;
 use crate::typed::{Persist, expect};
 use std::borrow::Borrow;
 use std::marker::PhantomData;
@@ -49,7 +50,7 @@ pub struct PBTreeMap<'s, K, V> {
     pub(super) len: u64,
     /// How many levels there are.
     pub(super) height: u64,
-    pub(super) _owns: PhantomData<(K, V, &'s ())>,
+    pub(super) _owns: OwnsIn<'s, (K, V)>,
 }
 
 impl<'s, K: Persist, V: Persist> PBTreeMap<'s, K, V> {

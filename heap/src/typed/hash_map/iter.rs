@@ -3,6 +3,7 @@
 //! Those that move pairs out take the whole table out of the map first: whatever becomes of them, the map is a map without a table (H1 in `table.rs`).
 
 use super::PHashMap;
+use crate::typed::OwnsIn;
 use crate::typed::heap_alloc::Tagged;
 use hashbrown::hash_table;
 use std::fmt;
@@ -22,7 +23,7 @@ pub struct ValuesMut<'a, K, V>(IterMut<'a, K, V>);
 /// The pairs of a map, moved out one by one.
 pub struct IntoIter<'s, K, V> {
     pairs: Option<hash_table::IntoIter<(K, V), Tagged>>,
-    _seen_in: PhantomData<&'s ()>,
+    _seen_in: OwnsIn<'s, ()>,
 }
 /// The pairs that a map had, moved out one by one.
 pub struct Drain<'a, 's, K, V> {

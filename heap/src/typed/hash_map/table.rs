@@ -166,17 +166,21 @@ const PROBE_TAG: u64 = 0x7A67_7A67_7A67_7A67;
 /// Where hashbrown, as it was compiled into this program, keeps what: in its value of five words, and in the memory of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
-    ctrl: usize,
-    mask: usize,
-    room: usize,
-    items: usize,
-    tag: usize,
+    pub ctrl: usize,
+    pub mask: usize,
+    pub room: usize,
+    pub items: usize,
+    pub tag: usize,
     /// How many control bytes it looks at in one step.
-    group: usize,
+    pub group: usize,
 }
 
 /// The size of [`Tagged`], in the memory of the program.
-struct Probe(u64);
+struct Probe {
+    /// Found among the words.
+    #[allow(dead_code, reason = "read as a word")]
+    tag: u64,
+}
 
 // SAFETY: the global allocator is one.
 unsafe impl Allocator for Probe {
@@ -196,7 +200,7 @@ impl Shape {
         static SHAPE: OnceLock<Shape> = OnceLock::new();
         *SHAPE.get_or_init(|| {
             // Four buckets, room for three values, two of which are there: all five words differ.
-            let mut table = HashTable::<u64, Probe>::with_capacity_in(3, Probe(PROBE_TAG));
+            let mut table = HashTable::<u64, Probe>::with_capacity_in(3, Probe { tag: PROBE_TAG });
             (0..2).for_each(|i| drop(table.insert_unique(i, i, |i| *i)));
             let words = words_of(&table);
             let place = |wanted: u64| words.iter().position(|word| *word as u64 == wanted).expect("hashbrown 0.17");

@@ -46,7 +46,6 @@ pub use strewn_derive::Persist;
 pub use sys::probe::{Feature, Probe, probe};
 pub use ticker::Ticker;
 pub use track::TrackerKind;
-pub use typed::btree;
 pub use typed::{
     CollectIn, FromIteratorIn, HeapAlloc, Migrate, PBTreeMap, PBTreeSet, PBox, PBuildHasher, PHashMap, PHashSet,
     PString, PVec, Persist, Root, RootMut, RootRef,
@@ -70,6 +69,14 @@ pub mod hash_set {
 #[cfg(feature = "serde")]
 pub mod serde {
     pub use crate::typed::serde::{DeserializeIn, In};
+}
+
+/// Entries and iterators of [`PBTreeMap`] and [`PBTreeSet`].
+pub mod btree {
+    pub use crate::typed::btree::{
+        Difference, Entry, Intersection, IntoIter, IntoKeys, IntoValues, Iter, IterMut, Keys, OccupiedEntry, Range,
+        RangeMut, SetRange, SymmetricDifference, Union, VacantEntry, Values, ValuesMut,
+    };
 }
 
 /// What a derived `Persist` calls.

@@ -170,10 +170,11 @@ pub(crate) fn free(addr: u64) {
 
 /// [`free`], for those who have a pointer to the object.
 pub(crate) fn free_pointer(object: NonNull<u8>) {
-    match here(|here| Ok(here.engine.allocator.address_of(object.as_ptr()))) {
-        Ok(addr) => free(addr),
-        Err(_) => free(address_elsewhere(object)),
-    }
+    let mine = here(|here| {
+        let addr = here.engine.allocator.address_of(object.as_ptr());
+        Ok(here.engine.allocator.owns(addr).then_some(addr))
+    });
+    free(mine.ok().flatten().unwrap_or_else(|| address_elsewhere(object)));
 }
 
 /// The address of an object of whichever open heap. All heaps agree, where addresses are pointers.

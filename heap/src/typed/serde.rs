@@ -4,7 +4,7 @@
 //! Reading needs a section, which `serde::Deserialize` has no place for. So types that are read implement [`DeserializeIn`], and [`In`] makes a `DeserializeSeed` of a type
 //! and a section, which every format takes.
 
-use super::{PBox, PHashMap, PHashSet, PString, PVec, Persist};
+use super::{PBTreeMap, PBTreeSet, PBox, PHashMap, PHashSet, PString, PVec, Persist};
 use crate::base::Error;
 use crate::section::Section;
 use ::serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -38,6 +38,18 @@ impl<K: Serialize, V: Serialize, H> Serialize for PHashMap<'_, K, V, H> {
 }
 
 impl<T: Serialize, H> Serialize for PHashSet<'_, T, H> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self)
+    }
+}
+
+impl<K: Persist + Serialize, V: Persist + Serialize> Serialize for PBTreeMap<'_, K, V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self)
+    }
+}
+
+impl<T: Persist + Serialize> Serialize for PBTreeSet<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self)
     }
@@ -163,7 +175,7 @@ fn believed<T>(announced: Option<usize>) -> usize {
 
 /// Collections that are written as sequences.
 macro_rules! sequence {
-    ($([$($bounds:tt)*] $name:ident, $add:ident;)*) => {
+    ($([$($bounds:tt)*] $name:ident, $make:expr, $add:ident;)*) => {
         $(
             impl<'s, 'de, T: DeserializeIn<'s, 'de> + $($bounds)*> DeserializeIn<'s, 'de> for $name<'s, T> {
                 fn deserialize_in<D: Deserializer<'de>>(
@@ -180,9 +192,9 @@ macro_rules! sequence {
 
                         fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<$name<'s, T>, A::Error> {
                             let room = believed::<T>(values.size_hint());
-                            let mut all = $name::try_with_capacity_in(room, self.0).map_err(failed)?;
+                            let mut all = $make(room, self.0).map_err(failed)?;
                             while let Some(value) = values.next_element_seed(In::of(self.0))? {
-                                all.$add(value).map_err(failed)?;
+                                $name::$add(&mut all, value).map_err(failed)?;
                             }
                             Ok(all)
                         }
@@ -195,42 +207,55 @@ macro_rules! sequence {
 }
 
 sequence! {
-    [Persist] PVec, try_push;
-    [Eq + Hash] PHashSet, try_insert;
+    [Persist] PVec, PVec::try_with_capacity_in, try_push;
+    [Eq + Hash] PHashSet, PHashSet::try_with_capacity_in, try_insert;
+    [Persist + Ord] PBTreeSet, |_, section| Ok(PBTreeSet::new_in(section)), try_insert;
 }
 
-impl<'s, 'de, K, V> DeserializeIn<'s, 'de> for PHashMap<'s, K, V>
-where
-    K: DeserializeIn<'s, 'de> + Eq + Hash,
-    V: DeserializeIn<'s, 'de>,
-{
-    fn deserialize_in<D: Deserializer<'de>>(section: &'s Section<'_>, deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Pairs(section, PhantomData))
-    }
+/// Collections that are written as maps.
+macro_rules! map {
+    ($([$($key:tt)*] [$($value:tt)*] $name:ident, $make:expr, $add:ident;)*) => {
+        $(
+            impl<'s, 'de, K, V> DeserializeIn<'s, 'de> for $name<'s, K, V>
+            where
+                K: DeserializeIn<'s, 'de> + $($key)*,
+                V: DeserializeIn<'s, 'de> + $($value)*,
+            {
+                fn deserialize_in<D: Deserializer<'de>>(
+                    section: &'s Section<'_>,
+                    deserializer: D,
+                ) -> Result<Self, D::Error> {
+                    struct Pairs<'s, 'h, K, V>(&'s Section<'h>, PhantomData<fn() -> (K, V)>);
+                    impl<'s, 'de, K, V> Visitor<'de> for Pairs<'s, '_, K, V>
+                    where
+                        K: DeserializeIn<'s, 'de> + $($key)*,
+                        V: DeserializeIn<'s, 'de> + $($value)*,
+                    {
+                        type Value = $name<'s, K, V>;
+
+                        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                            f.write_str("a map")
+                        }
+
+                        fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Self::Value, A::Error> {
+                            let room = believed::<(K, V)>(pairs.size_hint());
+                            let mut map = $make(room, self.0).map_err(failed)?;
+                            while let Some((key, value)) = pairs.next_entry_seed(In::of(self.0), In::of(self.0))? {
+                                $name::$add(&mut map, key, value).map_err(failed)?;
+                            }
+                            Ok(map)
+                        }
+                    }
+                    deserializer.deserialize_map(Pairs(section, PhantomData))
+                }
+            }
+        )*
+    };
 }
 
-/// Reads the pairs of a map.
-struct Pairs<'s, 'h, K, V>(&'s Section<'h>, PhantomData<fn() -> (K, V)>);
-
-impl<'s, 'de, K, V> Visitor<'de> for Pairs<'s, '_, K, V>
-where
-    K: DeserializeIn<'s, 'de> + Eq + Hash,
-    V: DeserializeIn<'s, 'de>,
-{
-    type Value = PHashMap<'s, K, V>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Self::Value, A::Error> {
-        let room = believed::<(K, V)>(pairs.size_hint());
-        let mut map = PHashMap::try_with_capacity_in(room, self.0).map_err(failed)?;
-        while let Some((key, value)) = pairs.next_entry_seed(In::of(self.0), In::of(self.0))? {
-            map.try_insert(key, value).map_err(failed)?;
-        }
-        Ok(map)
-    }
+map! {
+    [Eq + Hash] [Sized] PHashMap, PHashMap::try_with_capacity_in, try_insert;
+    [Persist + Ord] [Persist] PBTreeMap, |_, section| Ok(PBTreeMap::new_in(section)), try_insert_or_replace;
 }
 
 /// Tuples, each of its length.

@@ -11,7 +11,10 @@ type Desk<'s> = (u64, PVec<'s, u32>, PVec<'s, PString<'s>>, PVec<'s, u64>, Optio
 
 #[cfg(any(miri, strewn_twin))]
 pub fn place() -> ((), PathBuf) {
-    ((), PathBuf::from("/typed.heap"))
+    // Tests share one place in memory, under Miri.
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    ((), PathBuf::from(format!("/typed-{number}.heap")))
 }
 
 #[cfg(not(any(miri, strewn_twin)))]

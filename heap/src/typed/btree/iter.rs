@@ -157,14 +157,14 @@ steps!(['a, K: Persist, V: Persist] RangeMut<'a, K, V>, (&'a K, &'a mut V), |spo
 
 /// Iterators of a known length, made of others.
 macro_rules! counted {
-    ([$($generics:tt)*] $name:ty, $item:ty, |$this:ident| $inner:expr, $make:expr, $left:expr, $count:expr) => {
+    ([$($generics:tt)*] $name:ty, $item:ty, |$this:ident| $inner:expr, $make:expr, $left:expr $(, $count:expr)?) => {
         impl<$($generics)*> Iterator for $name {
             type Item = $item;
             #[inline]
             fn next(&mut self) -> Option<$item> {
                 let $this = self;
                 let next = $inner.next()?;
-                $count;
+                $($count;)?
                 Some($make(next))
             }
             #[inline]
@@ -178,7 +178,7 @@ macro_rules! counted {
             fn next_back(&mut self) -> Option<$item> {
                 let $this = self;
                 let next = $inner.next_back()?;
-                $count;
+                $($count;)?
                 Some($make(next))
             }
         }
@@ -189,15 +189,15 @@ macro_rules! counted {
 
 counted!(['a, K: Persist, V: Persist] Iter<'a, K, V>, (&'a K, &'a V), |this| this.range, |pair| pair, this.left, this.left -= 1);
 counted!(['a, K: Persist, V: Persist] IterMut<'a, K, V>, (&'a K, &'a mut V), |this| this.range, |pair| pair, this.left, this.left -= 1);
-counted!(['a, K: Persist, V: Persist] Keys<'a, K, V>, &'a K, |this| this.0, |(key, _)| key, this.0.left, ());
-counted!(['a, K: Persist, V: Persist] Values<'a, K, V>, &'a V, |this| this.0, |(_, value)| value, this.0.left, ());
-counted!(['a, K: Persist, V: Persist] ValuesMut<'a, K, V>, &'a mut V, |this| this.0, |(_, value)| value, this.0.left, ());
+counted!(['a, K: Persist, V: Persist] Keys<'a, K, V>, &'a K, |this| this.0, |(key, _)| key, this.0.left);
+counted!(['a, K: Persist, V: Persist] Values<'a, K, V>, &'a V, |this| this.0, |(_, value)| value, this.0.left);
+counted!(['a, K: Persist, V: Persist] ValuesMut<'a, K, V>, &'a mut V, |this| this.0, |(_, value)| value, this.0.left);
 counted!(['s, K, V] IntoIter<'s, K, V>, (K, V), |this| this.steps, |spot: super::path::Spot| {
     // SAFETY: a node of the tree that belongs to this iterator; each step is taken once.
     unsafe { Shared::new(spot.at).take(spot.index) }
 }, this.left, this.left -= 1);
-counted!(['s, K, V] IntoKeys<'s, K, V>, K, |this| this.0, |(key, _)| key, this.0.left, ());
-counted!(['s, K, V] IntoValues<'s, K, V>, V, |this| this.0, |(_, value)| value, this.0.left, ());
+counted!(['s, K, V] IntoKeys<'s, K, V>, K, |this| this.0, |(key, _)| key, this.0.left);
+counted!(['s, K, V] IntoValues<'s, K, V>, V, |this| this.0, |(_, value)| value, this.0.left);
 
 impl<K, V> Clone for Range<'_, K, V> {
     fn clone(&self) -> Self {

@@ -1,7 +1,7 @@
 //! [`PBTreeMap`]: the calls that std's map has.
 
 use super::entry::{Entry, OccupiedEntry, VacantEntry};
-use super::iter::{IntoIter, IntoKeys, IntoValues, Iter, IterMut, Keys, Range, RangeMut, Values, ValuesMut};
+use super::iter::{IntoKeys, IntoValues, Iter, IterMut, Keys, Range, RangeMut, Values, ValuesMut};
 use super::node::Shared;
 use super::path::{Edge, Goal, Path, Spot, Steps};
 use crate::base::Result;
@@ -17,6 +17,7 @@ use std::ops::{Bound, RangeBounds};
 /// An ordered map in a heap. The persistent `BTreeMap`. A new one owns no memory.
 ///
 /// ```
+/// # use std::ops::Bound;
 /// # use strewn::{Heap, PBTreeMap, PString};
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let heap = Heap::create(dir.path().join("map.heap"))?;
@@ -28,7 +29,7 @@ use std::ops::{Bound, RangeBounds};
 /// *stock.get_mut("plums").unwrap() += 12;
 /// let names: Vec<_> = stock.keys().map(|name| name.as_str()).collect();
 /// assert_eq!(names, ["apples", "pears", "plums"]);
-/// assert_eq!(stock.range::<str, _>("b"..).next().unwrap().1, &3);
+/// assert_eq!(stock.range::<str, _>((Bound::Excluded("apples"), Bound::Unbounded)).next().unwrap().1, &3);
 /// # Ok::<(), strewn::Error>(())
 /// ```
 ///

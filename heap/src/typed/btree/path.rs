@@ -179,6 +179,9 @@ impl<K, V> Steps<K, V> {
             below = below.child(0);
         }
         (front.leaf, front.index) = (below.at(), 0);
+        if node.level() == 1 && index + 1 < node.len() {
+            node.child(index + 2).prefetch();
+        }
         Some(Spot { at: node.at(), index })
     }
 

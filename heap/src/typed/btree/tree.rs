@@ -6,7 +6,7 @@
 
 use super::PBTreeMap;
 use super::change::{Fresh, Owned, Unique};
-use super::node::{At, HEIGHT_MAX, Node, Shape, Shared};
+use super::node::{At, HEIGHT_MAX, Shape, Shared};
 use super::path::{Path, Spot};
 use crate::base::Result;
 use crate::typed::{Persist, allocate_beside, allocate_in};
@@ -86,6 +86,8 @@ impl<K: Persist, V: Persist> PBTreeMap<'_, K, V> {
     }
 
     fn fresh(&self, level: u32) -> Result<Fresh<K, V>> {
+        #[cfg(test)]
+        super::tests::may_allocate()?;
         let layout = Shape::<K, V>::layout(level);
         let addr = match self.height {
             0 => allocate_in(self.root, layout)?,
@@ -131,28 +133,6 @@ impl<K: Persist, V: Persist> PBTreeMap<'_, K, V> {
             node = (some.level() > 0).then(|| some.child(some.len()));
         }
         self.put(&path, key, value)
-    }
-
-    /// What B2 and the order of keys say, and that the length is right.
-    #[cfg(test)]
-    pub(super) fn check(&self)
-    where
-        K: Ord,
-    {
-        fn check_node<K: Persist, V: Persist>(node: Shared<'_, K, V>, is_root: bool, is_last: bool) -> u64 {
-            // SAFETY: a node of a tree that is borrowed.
-            let level = unsafe { (*super::access::own_ptr::<Node<K, V>>(node.at().addr)).level };
-            assert_eq!(level, node.level());
-            let least = if is_last || is_root { u32::from(level > 0 || !is_root) as usize } else { Shape::<K, V>::MIN };
-            assert!((least..=Shape::<K, V>::CAPACITY).contains(&node.len()), "{} values, level {level}", node.len());
-            let edges = if level > 0 { 0..node.len() + 1 } else { 0..0 };
-            let below = |i| check_node(node.child(i), false, is_last && i == node.len());
-            node.len() as u64 + edges.map(below).sum::<u64>()
-        }
-        assert_eq!(self.root().map_or(0, |root| check_node(root, true, true)), self.len);
-        assert!(self.keys().is_sorted_by(|a, b| a < b));
-        assert!(self.keys().rev().is_sorted_by(|a, b| a > b));
-        assert_eq!((self.keys().count() as u64, self.keys().rev().count() as u64), (self.len, self.len));
     }
 }
 

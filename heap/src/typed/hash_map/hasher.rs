@@ -9,7 +9,7 @@ use crate::options::SEEDED;
 use crate::section::Section;
 use crate::typed::{Persist, Schema, Walker};
 use rapidhash::v3::{DEFAULT_RAPID_SECRETS, RapidSecrets, rapidhash_v3_inline};
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What is hashed one after the other is hashed with the hash so far as its seed.
@@ -135,9 +135,7 @@ impl Seeds {
         // Relaxed: nothing but the number matters.
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         if self.heap_id[8..] == SEEDED {
-            let mut hasher = PBuildHasher::with_seed(number).build_hasher();
-            self.heap_id.hash(&mut hasher);
-            hasher.finish()
+            PBuildHasher::with_seed(number).hash_one(self.heap_id)
         } else {
             // The keys of the standard library's hasher are the random numbers here.
             RandomState::new().hash_one((self.heap_id, number))

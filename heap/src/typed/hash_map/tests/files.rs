@@ -80,8 +80,8 @@ fn what_panics_and_leaks_leave_can_be_stored_and_opened() {
     let keys = |heap: &Heap| {
         let section = heap.enter();
         let root = heap.root::<PHashMap<'_, Touchy, u64>>("keys", |section| Ok(PHashMap::new_in(section))).unwrap();
-        let sum = root.write(&section).unwrap().values().sum::<u64>();
-        sum
+        let map = root.write(&section).unwrap();
+        map.values().sum::<u64>()
     };
     let mut sum = keys(&heap);
     drop(heap);
@@ -97,7 +97,6 @@ fn what_panics_and_leaks_leave_can_be_stored_and_opened() {
                 map.insert(Touchy::new(u64::from(fuse) * 2 + i), i);
                 map.remove(&Touchy::new(u64::from(fuse) + i));
             }
-            std::mem::forget(map.iter_mut());
             std::mem::forget(map.entry(Touchy::new(1)));
             map.retain(|key, _| key.0 % 7 < FUSE.get().into());
             map.shrink_to_fit();

@@ -1,8 +1,10 @@
-//! Random operations, on a map in a heap and on one of the standard library, with checkpoints; where there are files, also with opening the heap again.
+//! Random operations, on a map in a heap and on one of the standard library, with checkpoints, in heaps with and without a write barrier; where
+//! there are files, also with opening the heap again.
 //!
 //! `STREWN_SEED=... cargo test -p strewn --lib hash_map::tests::model` repeats one run.
 
 use super::*;
+use crate::Writes;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::collections::HashMap;
@@ -61,9 +63,11 @@ fn on_numbers(map: &mut PHashMap<'_, u64, u64>, model: &mut HashMap<u64, u64>, r
         }
         95..97 => (map.clear(), model.clear()).0,
         97 => std::mem::forget((map.drain(), model.drain().count()).0),
-        98 => std::mem::forget(map.iter_mut().next()),
+        98 => assert_eq!(map.iter_mut().count(), model.len()),
         _ => {
-            let panics = |_: &u64, v: &mut u64| if *v % 5 == 0 { resume_unwind(Box::new("as planned")) } else { true };
+            let panics = |_: &u64, v: &mut u64| {
+                if (*v).is_multiple_of(5) { resume_unwind(Box::new("as planned")) } else { true }
+            };
             let _ = catch_unwind(AssertUnwindSafe(|| map.retain(panics)));
         }
     }
@@ -93,7 +97,8 @@ fn on_texts(
 fn run(seed: u64) {
     let mut rng = SmallRng::seed_from_u64(seed);
     let (_dir, path) = place();
-    let options = Heap::options().log_bytes(1 << 16).verify(true);
+    let writes = if seed.is_multiple_of(2) { Writes::Hardware } else { Writes::Barrier };
+    let options = Heap::options().log_bytes(1 << 16).verify(true).writes(writes);
     let mut heap = options.create(&path).unwrap();
     let mut model = Model::default();
     let mut done = 0;

@@ -74,7 +74,10 @@ impl Fixture {
         let mut read = Command::new(OLD);
         let said = stdout_of(read.arg("read").arg(self.path()).arg(self.tracker.to_string()));
         if said.starts_with("refused RootType") {
-            assert!(said.contains("`stock`") && said.contains("in Stock, the version is 3, not the version is 1"), "{said}");
+            assert!(
+                said.contains("`stock`") && said.contains("in Stock, the version is 3, not the version is 1"),
+                "{said}"
+            );
             return false;
         }
         assert_eq!(said, format!("old {}\n", self.items));
@@ -169,7 +172,9 @@ fn killed_at_random_times_a_heap_is_the_older_or_the_newer_one() {
         (new, acknowledged) = (new + 1, acknowledged + u32::from(durable));
         fixture.restore();
     }
-    say(&format!("migrate: {kills} kills: {old} times the older heap, {new} times the newer, {acknowledged} of them acknowledged"));
+    say(&format!(
+        "migrate: {kills} kills: {old} times the older heap, {new} times the newer, {acknowledged} of them acknowledged"
+    ));
 }
 
 /// A heap that the older program of an earlier build wrote. (To write it again:

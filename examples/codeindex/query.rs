@@ -27,7 +27,10 @@ pub fn run(path: &Path, words: &[String], limit: usize) -> Result<ExitCode> {
         let ranked = ranked(index, &words);
         let best = ranked.iter().take(limit);
         for (file, score) in best {
-            println!("{score:8.3}  {}", String::from_utf8_lossy(&index.file(*file).expect("X1: a posting has a file").path));
+            println!(
+                "{score:8.3}  {}",
+                String::from_utf8_lossy(&index.file(*file).expect("X1: a posting has a file").path)
+            );
         }
         (ranked.len(), asking.elapsed())
     })?;

@@ -88,9 +88,8 @@ fn plan<'w>(store: &Store<'_>, walk: &'w Walk) -> Result<Plan<'w>> {
             for candidate in files {
                 let known = index.numbers.get(candidate.path.as_os_str().as_bytes()).copied();
                 let file = known.and_then(|number| index.file(number));
-                let same = file.is_some_and(|file| {
-                    (file.mtime_ns, file.size_bytes) == (candidate.mtime_ns, candidate.size_bytes)
-                });
+                let same = file
+                    .is_some_and(|file| (file.mtime_ns, file.size_bytes) == (candidate.mtime_ns, candidate.size_bytes));
                 if let Some(number) = known {
                     seen[number as usize] = true;
                 }
@@ -105,9 +104,11 @@ fn plan<'w>(store: &Store<'_>, walk: &'w Walk) -> Result<Plan<'w>> {
     let unseen: Vec<u32> = (0..).zip(seen).filter_map(|(number, seen)| (!seen).then_some(number)).collect();
     for numbers in unseen.chunks(FILES_A_SECTION) {
         store.read(|index| {
-            plan.gone.extend(numbers.iter().filter(|number| {
-                index.file(**number).is_some_and(|file| is_below(&walk.roots, &file.path))
-            }));
+            plan.gone.extend(
+                numbers
+                    .iter()
+                    .filter(|number| index.file(**number).is_some_and(|file| is_below(&walk.roots, &file.path))),
+            );
         })?;
     }
     Ok(plan)

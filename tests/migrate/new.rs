@@ -134,7 +134,11 @@ fn main() -> anyhow::Result<()> {
     let live = heap.stats()?.live_objects;
     let count = count(&heap)?;
     // The root, the table, the names, and the parts.
-    if live == 2 + 2 * count { println!("new {count}") } else { println!("WRONG {live} live objects of {count} items") }
+    if live == 2 + 2 * count {
+        println!("new {count}")
+    } else {
+        println!("WRONG {live} live objects of {count} items")
+    }
     Ok(())
 }
 

@@ -49,9 +49,8 @@ fn main() -> anyhow::Result<()> {
 
 fn make(path: &Path, tracker: TrackerKind, count: usize) -> anyhow::Result<()> {
     let heap = options(tracker, 64 << 10).seed(3).create(path)?;
-    let root = heap.root::<Stock>("stock", |section| {
-        Ok(Stock { items: PVec::new_in(section), grams: 0, heaviest: None })
-    })?;
+    let root =
+        heap.root::<Stock>("stock", |section| Ok(Stock { items: PVec::new_in(section), grams: 0, heaviest: None }))?;
     let section = heap.enter();
     let mut stock = root.write(&section)?;
     for i in 0..count {
@@ -59,9 +58,8 @@ fn make(path: &Path, tracker: TrackerKind, count: usize) -> anyhow::Result<()> {
         stock.grams += u64::from(grams(i));
     }
     let heaviest = (0..count).max_by_key(|i| grams(*i));
-    stock.heaviest = heaviest.map(|i| {
-        PBox::new_in(Item { name: PString::from_str_in(&name(i), &section), grams: grams(i) }, &section)
-    });
+    stock.heaviest = heaviest
+        .map(|i| PBox::new_in(Item { name: PString::from_str_in(&name(i), &section), grams: grams(i) }, &section));
     drop((stock, section));
     heap.checkpoint()?;
     Ok(())
@@ -82,8 +80,8 @@ fn read(path: &Path, tracker: TrackerKind) -> anyhow::Result<()> {
     let count = stock.items.len();
     let right = stock.items.iter().enumerate().all(|(i, item)| item.name == name(i) && item.grams == grams(i));
     let heaviest = stock.heaviest.as_ref().map(|item| item.grams);
-    let sums = stock.grams == (0..count).map(|i| u64::from(grams(i))).sum::<u64>()
-        && heaviest == (0..count).map(grams).max();
+    let sums =
+        stock.grams == (0..count).map(|i| u64::from(grams(i))).sum::<u64>() && heaviest == (0..count).map(grams).max();
     // The root, the array, each name; the box and its name.
     let live = heap.stats()?.live_objects == 2 + count as u64 + 2;
     if right && sums && live {

@@ -75,7 +75,7 @@ impl Fixture {
         let said = stdout_of(read.arg("read").arg(self.path()).arg(self.tracker.to_string()));
         if said.starts_with("refused RootType") {
             assert!(
-                said.contains("`stock`") && said.contains("in Stock, the version is 3, not the version is 1"),
+                said.contains("`stock`") && said.contains("in Item, the version is 3, not the version is 1"),
                 "{said}"
             );
             return false;

@@ -114,7 +114,8 @@ fn random_changes_keep_the_invariants_and_leak_nothing() {
     assert_eq!((empty.digest, empty.files, empty.words, index.tokens), (0, 0, 0, 0));
     // What is left is the array of files, which is as long as ever.
     assert!(index.files.len() <= 60, "numbers are used again");
-    drop((index, section));
+    drop(index);
+    drop(section);
     let leaks = heap.leaks().unwrap();
     assert!(leaks.objects.is_empty() && leaks.reached == 2, "{leaks}");
 }

@@ -60,7 +60,8 @@ fn make(path: &Path, tracker: TrackerKind, count: usize) -> anyhow::Result<()> {
     let heaviest = (0..count).max_by_key(|i| grams(*i));
     stock.heaviest = heaviest
         .map(|i| PBox::new_in(Item { name: PString::from_str_in(&name(i), &section), grams: grams(i) }, &section));
-    drop((stock, section));
+    drop(stock);
+    drop(section);
     heap.checkpoint()?;
     Ok(())
 }

@@ -1,53 +1,53 @@
-//! [`Index`]: words, postings and files, all as small objects of the heap, and nothing beside it.
+//! [`Index`]: words, postings and files, all as objects of the heap, and nothing beside it.
 //!
 //! Invariants, all checked by [`Index::audit`](crate::index::Index::audit):
 //! - X1. A file lists a word if and only if the word has a posting for the file; each at most once.
 //! - X2. Every word has a posting, and no posting counts zero.
 //! - X3. A file's `tokens` is the sum over its postings, and the index's `tokens` that over its files.
 //! - X4. `digest` is what [`Index::audit`] computes from the structures alone.
+//! - X5. `numbers` leads from each file's path to the file, and nowhere else.
 //!
-//! Each change of the index (a file put or removed) is one call, made within one section, so that every checkpoint holds whole files only. If a call fails
-//! (the heap is full), the index is not to be used any more.
+//! The maps are trees, because a checkpoint copies what changed: of a tree one node of 512 bytes for a new word, of a hash table, which is one large object, a page of 4 KiB. With a
+//! `PHashMap` of words, indexing modified twice the bytes, in half the processor time.
+//!
+//! Each change of the index (a file put or removed) is one call, made within one section, so that every checkpoint holds whole files only. If the heap is full, it
+//! panics, and the heap refuses checkpoints from then on.
 
-use crate::hash::{BuildFnv, mix_all};
+use crate::hash::{hash_bytes, mix_all};
 use crate::postings::{Posting, Postings};
-use crate::table::Table;
 use crate::tokenize::Words;
 use std::collections::HashMap;
-use strewn::{PVec, Persist, Result, Section};
+use strewn::{PBTreeMap, PBox, PString, PVec, Persist, Section};
 
-/// A file as it was when it was indexed; its path is its key in the table.
+/// A file as it was when it was indexed.
 #[derive(Persist)]
 pub struct File<'s> {
+    /// Its path.
+    pub path: PVec<'s, u8>,
     /// When it was last modified, in nanoseconds since 1970.
     pub mtime_ns: u64,
     /// How long it was.
     pub size_bytes: u64,
     /// How many words it has, each as often as it occurs.
     pub tokens: u64,
-    /// The numbers of its words.
-    pub words: PVec<'s, u32>,
-}
-
-impl<'s> File<'s> {
-    /// A file of which nothing is known.
-    fn new_in(section: &'s Section<'_>) -> Self {
-        Self { mtime_ns: 0, size_bytes: 0, tokens: 0, words: PVec::new_in(section) }
-    }
+    /// Its words, each once, with spaces between.
+    pub words: PString<'s>,
 }
 
 /// The root object: everything there is.
 #[derive(Persist)]
 pub struct Index<'s> {
-    /// The files by path.
-    pub files: Table<'s, File<'s>>,
-    /// The words by text, each with its postings.
-    pub words: Table<'s, Postings<'s>>,
+    /// The files by number. Numbers of files that were removed are given to others.
+    pub files: PVec<'s, Option<PBox<'s, File<'s>>>>,
+    /// The numbers by path.
+    pub numbers: PBTreeMap<'s, PVec<'s, u8>, u32>,
+    /// The postings by word. Each in an object of its own: a map's nodes are not modified by what happens in boxes.
+    pub words: PBTreeMap<'s, PString<'s>, PBox<'s, Postings<'s>>>,
     /// How many words all files have, each as often as it occurs.
     pub tokens: u64,
     /// How many changes the index has seen.
     pub generation: u64,
-    /// The wrapping sum of `file_digest` over all files.
+    /// The wrapping sum of the digests of all files.
     pub digest: u64,
 }
 
@@ -63,102 +63,110 @@ pub struct Contents<'a> {
     pub words: &'a Words,
 }
 
-/// What a file and its postings amount to in the index's digest. `pairs` is the wrapping sum of [`pair_digest`] over its words.
-pub fn file_digest(path_hash: u64, mtime_ns: u64, size_bytes: u64, pairs: u64) -> u64 {
-    mix_all(&[path_hash, mtime_ns, size_bytes, pairs])
+/// What one word amounts to in the digest of a file.
+pub fn pair_digest(word: &str, count: u32) -> u64 {
+    mix_all(&[hash_bytes(word.as_bytes()), count.into()])
 }
 
-/// What one word amounts to in the digest of a file.
-pub fn pair_digest(word_hash: u64, count: u32) -> u64 {
-    mix_all(&[word_hash, u64::from(count)])
+impl File<'_> {
+    /// What the file and its postings amount to in the index's digest. `pairs` is the wrapping sum of [`pair_digest`] over its words.
+    pub fn digest(&self, pairs: u64) -> u64 {
+        mix_all(&[hash_bytes(&self.path), self.mtime_ns, self.size_bytes, pairs])
+    }
+
+    /// Its words, each once.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        self.words.split_ascii_whitespace()
+    }
 }
 
 impl<'s> Index<'s> {
     /// An empty index.
     pub fn new_in(section: &'s Section<'_>) -> Self {
-        let (files, words) = (Table::new_in(section), Table::new_in(section));
-        Self { files, words, tokens: 0, generation: 0, digest: 0 }
+        let (files, numbers, words) = (PVec::new_in(section), PBTreeMap::new_in(section), PBTreeMap::new_in(section));
+        Self { files, numbers, words, tokens: 0, generation: 0, digest: 0 }
+    }
+
+    /// The file that has `number`, if there is one.
+    pub fn file(&self, number: u32) -> Option<&File<'s>> {
+        self.files.get(number as usize)?.as_deref()
     }
 
     /// Indexes a file, or indexes it anew, touching only the postings that changed.
-    pub fn put(&mut self, contents: &Contents<'_>, section: &'s Section<'_>) -> Result<()> {
-        let (number, known) = match self.files.find(contents.path) {
-            Some(number) => (number, true),
-            None => (self.files.insert(contents.path, File::new_in(section), section)?, false),
-        };
-        let wanted = self.intern(contents.words, section)?;
-        let old = std::mem::replace(&mut self.files.node_mut(number).value, File::new_in(section));
-        let path_hash = self.files.node(number).hash();
-        let mut missing = wanted.iter().copied().collect();
-        let old_pairs = self.settle_old(&old, number, &mut missing)?;
-        if known {
-            self.forget(&old, path_hash, old_pairs);
-        }
-        let mut fresh =
-            File { mtime_ns: contents.mtime_ns, size_bytes: contents.size_bytes, tokens: 0, words: old.words };
+    pub fn put(&mut self, contents: &Contents<'_>, section: &'s Section<'_>) {
+        let Contents { path, mtime_ns, size_bytes, words } = *contents;
+        let number = self.number_for(path, section);
+        let mut missing: HashMap<&str, u32> = words.iter().map(|(word, count)| (&**word, *count)).collect();
+        self.take_out(number, &mut missing);
+        let (path, words_text) = (PVec::from_slice_in(path, section), PString::new_in(section));
+        let mut file = File { path, mtime_ns, size_bytes, tokens: 0, words: words_text };
         let mut pairs = 0_u64;
-        fresh.words.clear();
-        fresh.words.try_reserve(wanted.len())?;
-        for (word, count) in wanted {
-            let node = self.words.node(word);
-            pairs = pairs.wrapping_add(pair_digest(node.hash(), count));
-            if missing.contains_key(&word) {
-                self.words.node_mut(word).value.push(Posting { file: number, count }, section)?;
+        for (word, count) in words {
+            if missing.contains_key(&**word) {
+                self.add_posting(word, Posting { file: number, count: *count }, section);
             }
-            fresh.words.try_push(word)?;
-            fresh.tokens += u64::from(count);
+            pairs = pairs.wrapping_add(pair_digest(word, *count));
+            file.tokens += u64::from(*count);
+            file.words.extend([word, " "]);
         }
-        self.tokens += fresh.tokens;
-        self.digest = self.digest.wrapping_add(file_digest(path_hash, fresh.mtime_ns, fresh.size_bytes, pairs));
+        file.words.shrink_to_fit();
+        self.tokens += file.tokens;
+        self.digest = self.digest.wrapping_add(file.digest(pairs));
         self.generation += 1;
-        self.files.node_mut(number).value = fresh;
-        Ok(())
+        self.files[number as usize] = Some(PBox::new_in(file, section));
     }
 
     /// Removes the file that has `number`, with its postings. Panics if there is none.
-    pub fn remove(&mut self, number: u32) -> Result<()> {
-        let path_hash = self.files.node(number).hash();
-        let old = self.files.remove(number)?;
-        let old_pairs = self.settle_old(&old, number, &mut HashMap::default())?;
-        self.forget(&old, path_hash, old_pairs);
+    pub fn remove(&mut self, number: u32) {
+        let file = self.take_out(number, &mut HashMap::new()).expect("the number of a file");
+        self.numbers.remove(&*file.path);
         self.generation += 1;
-        Ok(())
     }
 
-    /// The numbers of `words`, new ones without postings so far, and the counts.
-    fn intern(&mut self, words: &Words, section: &'s Section<'_>) -> Result<Vec<(u32, u32)>> {
-        let number_of = |(word, count): &(Box<str>, u32)| {
-            let number = match self.words.find(word.as_bytes()) {
-                Some(number) => number,
-                None => self.words.insert(word.as_bytes(), Postings::new_in(section), section)?,
-            };
-            Ok((number, *count))
-        };
-        words.iter().map(number_of).collect()
+    /// The number of the file at `path`, or a new one.
+    fn number_for(&mut self, path: &[u8], section: &'s Section<'_>) -> u32 {
+        if let Some(number) = self.numbers.get(path) {
+            return *number;
+        }
+        let is_one_free = self.numbers.len() < self.files.len();
+        let number = is_one_free.then(|| self.files.iter().position(Option::is_none)).flatten();
+        let number = number.unwrap_or_else(|| {
+            self.files.push(None);
+            self.files.len() - 1
+        });
+        let number = u32::try_from(number).expect("an index has fewer than 2^32 files");
+        self.numbers.insert(PVec::from_slice_in(path, section), number);
+        number
     }
 
-    /// Makes the postings of `old`, the former state of file `number`, those that are `missing`: the words and counts to be. Takes from `missing` what is there;
-    /// the rest remains to be added. Returns the former sum of pair digests.
-    fn settle_old(&mut self, old: &File, number: u32, missing: &mut HashMap<u32, u32, BuildFnv>) -> Result<u64> {
+    /// Adds a posting of `word`, which may be new.
+    fn add_posting(&mut self, word: &str, posting: Posting, section: &'s Section<'_>) {
+        if let Some(postings) = self.words.get_mut(word) {
+            return postings.push(posting, section);
+        }
+        let mut postings = Postings::new_in(section);
+        postings.push(posting, section);
+        self.words.insert(PString::from_str_in(word, section), PBox::new_in(postings, section));
+    }
+
+    /// Takes out the file that has `number`, if there is one, and takes it off the sums. Makes its postings those that are `missing`: the words and counts to be. Takes
+    /// from `missing` what is there; the rest remains to be added.
+    fn take_out(&mut self, number: u32, missing: &mut HashMap<&str, u32>) -> Option<PBox<'s, File<'s>>> {
+        let old = self.files[number as usize].take()?;
         let mut pairs = 0_u64;
-        for word in &old.words {
-            let node = self.words.node(*word);
-            let (at, count) = node.value.find(number).expect("X1: a listed word has the posting");
-            let last = node.value.len() == 1;
-            pairs = pairs.wrapping_add(pair_digest(node.hash(), count));
+        for word in old.words() {
+            let postings = self.words.get_mut(word).expect("X1: a listed word is there");
+            let (at, count) = postings.find(number).expect("X1: a listed word has the posting");
+            pairs = pairs.wrapping_add(pair_digest(word, count));
             match missing.remove(word) {
                 Some(wanted) if wanted == count => {}
-                Some(wanted) => self.words.node_mut(*word).value.get_mut(at).count = wanted,
-                None if last => drop(self.words.remove(*word)?),
-                None => self.words.node_mut(*word).value.swap_remove(at)?,
+                Some(wanted) => postings.get_mut(at).count = wanted,
+                None if postings.len() == 1 => drop(self.words.remove(word)),
+                None => postings.swap_remove(at),
             }
         }
-        Ok(pairs)
-    }
-
-    /// Takes a file's former state out of the sums.
-    fn forget(&mut self, old: &File, path_hash: u64, pairs: u64) {
         self.tokens -= old.tokens;
-        self.digest = self.digest.wrapping_sub(file_digest(path_hash, old.mtime_ns, old.size_bytes, pairs));
+        self.digest = self.digest.wrapping_sub(old.digest(pairs));
+        Some(old)
     }
 }

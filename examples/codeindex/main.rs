@@ -9,6 +9,8 @@
 //! The index is nothing but objects in the heap: there is no file format, no loading and no saving. `index.rs` says what they are, `sweep.rs` keeps them up to
 //! date, and `crash/` proves that they survive.
 
+#![forbid(unsafe_code)]
+
 mod audit;
 mod crash;
 mod hash;
@@ -16,10 +18,8 @@ mod index;
 mod postings;
 mod query;
 mod report;
-mod segments;
 mod store;
 mod sweep;
-mod table;
 mod tokenize;
 mod walk;
 
@@ -82,7 +82,7 @@ fn main() -> Result<ExitCode> {
 fn bring_up_to_date(path: &Path, dirs: &[PathBuf]) -> Result<ExitCode> {
     let (heap, opened) = open(path)?;
     let mut store = Store::open_or_create(&heap)?;
-    let before = store.read(|index| (index.files.len(), index.words.len()))?;
+    let before = store.read(|index| (index.numbers.len(), index.words.len()))?;
     println!("opened {} in {opened:.2?}: {} files, {} words", path.display(), before.0, before.1);
 
     let started = Instant::now();
@@ -96,11 +96,11 @@ fn bring_up_to_date(path: &Path, dirs: &[PathBuf]) -> Result<ExitCode> {
     let elapsed = started.elapsed();
 
     let (stats, section_max) = (heap.stats()?, store.section_max);
-    let sizes = store.read(|index| (index.files.len(), index.words.len()))?;
+    let sizes = store.read(|index| (index.numbers.len(), index.words.len()))?;
     // Not closed, so that opening it again recovers it as after a crash, log and all.
     drop(heap);
     let (heap, reopened) = open(path)?;
-    let recovered = Store::open_or_create(&heap)?.read(|index| (index.files.len(), index.words.len()))?;
+    let recovered = Store::open_or_create(&heap)?.read(|index| (index.numbers.len(), index.words.len()))?;
     ensure!(recovered == sizes, "{} files and words were recovered, not {}", recovered.0, sizes.0);
     let closing = heap.close()?;
     report::print(&report::Run {

@@ -3,7 +3,7 @@
 //! Frequent words have thousands of postings. In one array each new posting would modify a page of it, and growing would modify all of it; in pieces it
 //! modifies 256 bytes.
 
-use strewn::{PBox, PVec, Persist, Result, Section};
+use strewn::{PBox, PVec, Persist, Section};
 
 /// How many postings a full piece holds.
 const PIECE: usize = 32;
@@ -55,16 +55,16 @@ impl<'s> Postings<'s> {
     }
 
     /// Adds a posting.
-    pub fn push(&mut self, posting: Posting, section: &'s Section<'_>) -> Result<()> {
+    pub fn push(&mut self, posting: Posting, section: &'s Section<'_>) {
         if let Ok(piece) = <[Posting; PIECE]>::try_from(&*self.rest) {
-            self.full.try_push(PBox::try_new_in(piece, section)?)?;
+            self.full.push(PBox::new_in(piece, section));
             self.rest.clear();
         }
-        self.rest.try_push(posting)
+        self.rest.push(posting);
     }
 
     /// Removes the posting at place `at`; the last one takes its place. Panics if there is none.
-    pub fn swap_remove(&mut self, at: usize) -> Result<()> {
+    pub fn swap_remove(&mut self, at: usize) {
         let last = self.rest.pop().expect("`rest` is empty only if all is");
         if at < self.len() {
             *self.get_mut(at) = last;
@@ -72,14 +72,7 @@ impl<'s> Postings<'s> {
         if self.rest.is_empty()
             && let Some(piece) = self.full.pop()
         {
-            self.rest.try_extend_from_slice(&*piece)?;
+            self.rest.extend(*piece);
         }
-        Ok(())
-    }
-
-    /// How many objects of the heap they take.
-    pub fn objects(&self) -> u64 {
-        let arrays = [self.full.capacity(), self.rest.capacity()].iter().filter(|capacity| **capacity > 0).count();
-        (self.full.len() + arrays) as u64
     }
 }

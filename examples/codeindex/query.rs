@@ -27,7 +27,10 @@ pub fn run(path: &Path, words: &[String], limit: usize) -> Result<ExitCode> {
         let ranked = ranked(index, &words);
         let best = ranked.iter().take(limit);
         for (file, score) in best {
-            println!("{score:8.3}  {}", String::from_utf8_lossy(index.files.node(*file).key()));
+            println!(
+                "{score:8.3}  {}",
+                String::from_utf8_lossy(&index.file(*file).expect("X1: a posting has a file").path)
+            );
         }
         (ranked.len(), asking.elapsed())
     })?;
@@ -43,14 +46,13 @@ pub fn run(path: &Path, words: &[String], limit: usize) -> Result<ExitCode> {
 fn ranked(index: &Index<'_>, words: &[String]) -> Vec<(u32, f64)> {
     let mut scores: Option<HashMap<u32, f64>> = None;
     for word in words {
-        let Some(number) = index.words.find(word.as_bytes()) else { return Vec::new() };
-        let postings = &index.words.node(number).value;
-        let files = f64::from(index.files.len());
+        let Some(postings) = index.words.get(word.as_str()) else { return Vec::new() };
+        let files = index.numbers.len() as f64;
         let with_word = postings.len() as f64;
         let rarity = (1.0 + (files - with_word + 0.5) / (with_word + 0.5)).ln();
         let length_mean = index.tokens as f64 / files;
         let score = |file: u32, count: u32| {
-            let length = index.files.node(file).value.tokens as f64 / length_mean;
+            let length = index.file(file).expect("X1: a posting has a file").tokens as f64 / length_mean;
             let count = f64::from(count);
             rarity * count * (K1 + 1.0) / (count + K1 * (1.0 - B + B * length))
         };

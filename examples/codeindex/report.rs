@@ -48,7 +48,7 @@ pub struct Run<'a> {
     /// The counters of the heap when it was opened again and closed: what that wrote belongs to the run.
     pub closing: &'a Stats,
     /// Files and words in the index.
-    pub sizes: (u32, u32),
+    pub sizes: (usize, usize),
     /// How long opening the heap again took.
     pub reopened: Duration,
 }
@@ -78,8 +78,8 @@ pub fn print(run: &Run<'_>) {
         bytes(FILE_BYTES_MAX),
         count(tally.unreadable + walk.unreadable),
     );
-    println!("files                {}", count(run.sizes.0.into()));
-    println!("words                {}", count(run.sizes.1.into()));
+    println!("files                {}", count(run.sizes.0 as u64));
+    println!("words                {}", count(run.sizes.1 as u64));
     println!("objects              {}", count(stats.live_objects));
     println!("live bytes           {}", bytes(stats.live_bytes));
     println!("checkpoints          {} ({} tracker)", count(stats.checkpoints), stats.tracker);

@@ -1,7 +1,7 @@
 //! [`Store`]: an index in an open heap, and the sections in which it is read and changed.
 
 use crate::index::Index;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::time::{Duration, Instant};
 use strewn::{Heap, Root, Section};
 
@@ -54,13 +54,13 @@ impl<'h> Store<'h> {
     pub fn edit(
         &mut self,
         observer: &mut impl Observer,
-        change: impl for<'s> FnOnce(&mut Index<'s>, &'s Section<'_>) -> strewn::Result<()>,
+        change: impl for<'s> FnOnce(&mut Index<'s>, &'s Section<'_>),
     ) -> Result<()> {
         let section = self.heap.enter();
         let entered = Instant::now();
         let generation = {
             let mut index = self.root.write(&section)?;
-            change(&mut index, &section).context("the index could not be changed")?;
+            change(&mut index, &section);
             observer.changed(&index)?;
             index.generation
         };

@@ -81,16 +81,15 @@ pub fn sweep(store: &mut Store<'_>, walk: &Walk, observer: &mut impl Observer) -
 /// Compares what the walk found with what the index holds.
 fn plan<'w>(store: &Store<'_>, walk: &'w Walk) -> Result<Plan<'w>> {
     let mut plan = Plan::default();
-    let numbers = store.read(|index| index.files.numbers())?;
-    let mut seen = vec![false; numbers as usize];
+    let numbers = store.read(|index| index.files.len())?;
+    let mut seen = vec![false; numbers];
     for files in walk.files.chunks(FILES_A_SECTION) {
         store.read(|index| {
             for candidate in files {
-                let known = index.files.find(candidate.path.as_os_str().as_bytes());
-                let same = known.is_some_and(|number| {
-                    let file = &index.files.node(number).value;
-                    (file.mtime_ns, file.size_bytes) == (candidate.mtime_ns, candidate.size_bytes)
-                });
+                let known = index.numbers.get(candidate.path.as_os_str().as_bytes()).copied();
+                let file = known.and_then(|number| index.file(number));
+                let same = file
+                    .is_some_and(|file| (file.mtime_ns, file.size_bytes) == (candidate.mtime_ns, candidate.size_bytes));
                 if let Some(number) = known {
                     seen[number as usize] = true;
                 }
@@ -102,13 +101,14 @@ fn plan<'w>(store: &Store<'_>, walk: &'w Walk) -> Result<Plan<'w>> {
             }
         })?;
     }
-    let unseen: Vec<u32> = (0..numbers).filter(|number| !seen[*number as usize]).collect();
+    let unseen: Vec<u32> = (0..).zip(seen).filter_map(|(number, seen)| (!seen).then_some(number)).collect();
     for numbers in unseen.chunks(FILES_A_SECTION) {
         store.read(|index| {
-            plan.gone.extend(numbers.iter().filter(|number| {
-                let file = index.files.get(**number);
-                file.is_some_and(|file| is_below(&walk.roots, file.key()))
-            }));
+            plan.gone.extend(
+                numbers
+                    .iter()
+                    .filter(|number| index.file(**number).is_some_and(|file| is_below(&walk.roots, &file.path))),
+            );
         })?;
     }
     Ok(plan)

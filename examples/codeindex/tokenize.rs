@@ -2,13 +2,12 @@
 //!
 //! Words have 2 to 40 characters and do not begin with a digit.
 
-use crate::hash::BuildFnv;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
 const CHARS: RangeInclusive<usize> = 2..=40;
 
-/// The words of one file, each with how often it occurs. The same text gives the same order.
+/// The words of one file in order, each with how often it occurs.
 pub type Words = Vec<(Box<str>, u32)>;
 
 /// The words of `text`, or `None` if it is no text: it holds a NUL.
@@ -16,7 +15,7 @@ pub fn words_of(text: &[u8]) -> Option<Words> {
     if text.contains(&0) {
         return None;
     }
-    let mut counts: HashMap<Box<str>, u32, BuildFnv> = HashMap::default();
+    let mut counts: HashMap<Box<str>, u32> = HashMap::default();
     let mut lower = String::new();
     for identifier in identifiers(&String::from_utf8_lossy(text)) {
         count(identifier, &mut lower, &mut counts);
@@ -26,7 +25,9 @@ pub fn words_of(text: &[u8]) -> Option<Words> {
             first.into_iter().chain(parts).for_each(|part| count(part, &mut lower, &mut counts));
         }
     }
-    Some(counts.into_iter().collect())
+    let mut words: Words = counts.into_iter().collect();
+    words.sort_unstable();
+    Some(words)
 }
 
 /// The words that a query means by `text`: whole identifiers.
@@ -34,7 +35,7 @@ pub fn query_words(text: &str) -> Vec<String> {
     identifiers(text).map(str::to_lowercase).filter(|word| is_word(word)).collect()
 }
 
-fn count(word: &str, lower: &mut String, counts: &mut HashMap<Box<str>, u32, BuildFnv>) {
+fn count(word: &str, lower: &mut String, counts: &mut HashMap<Box<str>, u32>) {
     if !is_word(word) {
         return;
     }

@@ -2,6 +2,7 @@
 
 use super::ledger::{Message, State};
 use crate::CHECKPOINT_EVERY;
+use crate::hash::hash_bytes;
 use crate::index::{Contents, Index};
 use crate::store::{Observer, Store};
 use crate::sweep::sweep;
@@ -100,7 +101,7 @@ fn acknowledge(heap: &Heap, left: &AtomicU64) -> Result<Infallible> {
 
 /// Removes random files, or replaces them by half of themselves. The next sweep repairs that.
 fn spoil(store: &mut Store<'_>, announcer: &mut Announcer<'_>, rng: &mut SmallRng) -> Result<()> {
-    let numbers = store.read(|index| index.files.numbers())?;
+    let numbers = store.read(|index| index.files.len() as u32)?;
     for _ in 0..SPOILT.min(numbers as usize) {
         let (number, salt) = (rng.random_range(0..numbers), rng.random());
         let Some((path, words)) = store.read(|index| half_of(index, number, salt))? else {
@@ -118,10 +119,8 @@ fn spoil(store: &mut Store<'_>, announcer: &mut Announcer<'_>, rng: &mut SmallRn
 
 /// The path of a file and about half of its words, with other counts.
 fn half_of(index: &Index<'_>, number: u32, salt: u64) -> Option<(Vec<u8>, Words)> {
-    let file = index.files.get(number)?;
-    let words = file.value.words.iter().map(|word| index.words.node(*word));
-    let half = words.filter(|word| (word.hash() ^ salt) & 4 == 0);
-    let text = |key: &[u8]| String::from_utf8_lossy(key).into();
-    let words = half.map(|word| (text(word.key()), 1 + (salt >> 60) as u32)).collect();
-    Some((file.key().to_vec(), words))
+    let file = index.file(number)?;
+    let half = file.words().filter(|word| (hash_bytes(word.as_bytes()) ^ salt) & 4 == 0);
+    let words = half.map(|word| (word.into(), 1 + (salt >> 60) as u32)).collect();
+    Some((file.path.to_vec(), words))
 }

@@ -195,18 +195,21 @@ impl DerefMut for PString<'_> {
 }
 
 impl AsRef<str> for PString<'_> {
+    #[inline]
     fn as_ref(&self) -> &str {
         self
     }
 }
 
 impl AsRef<[u8]> for PString<'_> {
+    #[inline]
     fn as_ref(&self) -> &[u8] {
         self.as_bytes()
     }
 }
 
 impl Borrow<str> for PString<'_> {
+    #[inline]
     fn borrow(&self) -> &str {
         self
     }
@@ -232,6 +235,7 @@ macro_rules! equal_to {
 equal_to!(str &str String Cow<'_, str>);
 
 impl PartialEq for PString<'_> {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()
     }
@@ -240,18 +244,21 @@ impl PartialEq for PString<'_> {
 impl Eq for PString<'_> {}
 
 impl PartialOrd for PString<'_> {
+    #[inline]
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
 impl Ord for PString<'_> {
+    #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
         self.as_str().cmp(other.as_str())
     }
 }
 
 impl Hash for PString<'_> {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.as_str().hash(state);
     }

@@ -8,6 +8,10 @@ use crate::typed::Persist;
 use std::borrow::Borrow;
 use std::marker::PhantomData;
 
+/// Which leaf is fetched when one is entered, counted from that one. Measured, a million numbers in order: 7.1 ns a value with 1, 2.0 with 4, 6.1 with 8: leaves made one after the
+/// other lie at the same offset of neighbouring pages, so that more than a few push each other out of the nearest cache.
+const LEAVES_AHEAD: usize = 4;
+
 /// The way from the root to a value, or to a place for one in a leaf.
 #[derive(Clone, Copy)]
 pub struct Path {
@@ -179,8 +183,8 @@ impl<K, V> Steps<K, V> {
             below = below.child(0);
         }
         (front.leaf, front.index) = (below.at(), 0);
-        if node.level() == 1 && index + 1 < node.len() {
-            node.child(index + 2).prefetch();
+        if node.level() == 1 && index + 1 + LEAVES_AHEAD <= node.len() {
+            node.child(index + 1 + LEAVES_AHEAD).prefetch();
         }
         Some(Spot { at: node.at(), index })
     }

@@ -126,7 +126,7 @@ impl<'a, K, V> Shared<'a, K, V> {
         Self { at: At { addr, level: self.level() - 1 }, _borrows: PhantomData }
     }
 
-    /// Asks the processor to fetch it: neighbouring leaves are pages apart, where the processor does not foresee that they are read one after the other.
+    /// Asks the processor to fetch it: neighbouring leaves are pages apart.
     #[inline]
     pub fn prefetch(self) {
         let lines = Shape::<K, V>::layout(self.at.level).size().min(2 * LEAF_BYTES);

@@ -8,6 +8,10 @@ use crate::typed::Persist;
 use std::borrow::Borrow;
 use std::marker::PhantomData;
 
+/// Which leaf is fetched when one is entered, counted from that one. A million numbers in order, interleaved on a busy machine, first quartile of 61 runs, ns a value: 16 without
+/// (at best 3.8), 2.1 with 1, 1.9 with 2, and 1.8 with 4, 6 or 8, between which there is no difference to be seen.
+const LEAVES_AHEAD: usize = 4;
+
 /// The way from the root to a value, or to a place for one in a leaf.
 #[derive(Clone, Copy)]
 pub struct Path {
@@ -179,8 +183,8 @@ impl<K, V> Steps<K, V> {
             below = below.child(0);
         }
         (front.leaf, front.index) = (below.at(), 0);
-        if node.level() == 1 && index + 1 < node.len() {
-            node.child(index + 2).prefetch();
+        if node.level() == 1 && index + 1 + LEAVES_AHEAD <= node.len() {
+            node.child(index + 1 + LEAVES_AHEAD).prefetch();
         }
         Some(Spot { at: node.at(), index })
     }

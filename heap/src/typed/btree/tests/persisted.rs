@@ -40,13 +40,9 @@ fn poked(leaf: bool, offset: usize, value: impl Fn(u64) -> u64, bytes: usize) ->
         let at = if leaf { root.child(1).at() } else { root.at() };
         let old = poke(at, offset, 0, bytes);
         poke(at, offset, value(old), bytes);
-<<<<<<< HEAD
         Box::new(move |_| {
             poke(at, offset, old, bytes);
         })
-=======
-        Box::new(move |_| _ = poke(at, offset, old, bytes))
->>>>>>> 40fdd995626d521631d1242341d9e788b00ae925
     });
     let e = result.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Corrupt);
@@ -71,25 +67,17 @@ fn a_walk_refuses_trees_that_are_none() {
         let root = map.root().unwrap();
         let old = poke(root.at(), edge, root.child(1).at().addr, 8);
         let at = root.at();
-<<<<<<< HEAD
         Box::new(move |_| {
             poke(at, edge, old, 8);
         })
-=======
-        Box::new(move |_| _ = poke(at, edge, old, 8))
->>>>>>> 40fdd995626d521631d1242341d9e788b00ae925
     });
     refused(twice.unwrap_err().to_string(), "owned twice");
     let cycle = walked(|map| {
         let at = map.root_at().unwrap();
         let old = poke(at, edge, at.addr, 8);
-<<<<<<< HEAD
         Box::new(move |_| {
             poke(at, edge, old, 8);
         })
-=======
-        Box::new(move |_| _ = poke(at, edge, old, 8))
->>>>>>> 40fdd995626d521631d1242341d9e788b00ae925
     });
     refused(cycle.unwrap_err().to_string(), "owned twice");
     for (len, height, why) in [(100, 0, "0 levels"), (100, 33, "33 levels"), (99, 2, "100 values where 99")] {

@@ -135,6 +135,7 @@ macro_rules! work_map {
 /// Elements in volatile memory.
 pub enum Volatile {
     /// `Vec<Box>`.
+    #[allow(clippy::vec_box, reason = "boxes are what is measured")]
     Boxes(Vec<Box<Object>>),
     /// `Vec`.
     Array(Vec<u64>),

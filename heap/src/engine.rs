@@ -5,9 +5,10 @@ use crate::arena::Writes;
 use crate::base::sync::{Mutex, lock};
 use crate::base::{Canary, Epoch, Error, ErrorKind, Result, canary};
 use crate::check::check_catalog;
-use crate::checkpoint::{CutState, Idle, Job, Pending, RootTable, Threads, Ticket, Writer};
+use crate::checkpoint::{CutState, Idle, Job, Pending, RootTable, Stopped, Threads, Ticket, Writer};
 use crate::durable::{Catalog, LogStore, Place, Recovered, StoreMeter, StoreOptions, StoreStats};
 use crate::ladder::{Mapping, PolicyKind};
+use crate::leaks::TypeNames;
 use crate::options::HeapOptions;
 use crate::stats::{Counters, Opened, Stats};
 use crate::sys;
@@ -81,6 +82,8 @@ pub struct Engine {
     on_panic: OnPanic,
     /// Whether roots are walked when they are first found.
     pub(crate) verifies: bool,
+    /// The types of what was allocated, if they are noted.
+    pub(crate) types: Option<TypeNames>,
     /// Held while a root is found.
     pub(crate) preparing: Mutex<()>,
     /// Where maps get the seeds of their hashes from.
@@ -163,6 +166,7 @@ impl Engine {
             meter: store.meter(),
             on_panic: OnPanic::default(),
             verifies: false,
+            types: None,
             preparing: Mutex::new(()),
             seeds: Seeds::new(recovered.heap_id, recovered.epoch),
             shared: Mutex::new(HashMap::new()),
@@ -174,6 +178,7 @@ impl Engine {
     #[must_use]
     pub fn with(mut self, options: &HeapOptions) -> Self {
         (self.on_panic, self.verifies) = (options.on_panic, options.verify);
+        self.types = options.trace_types.then(TypeNames::default);
         self
     }
 
@@ -219,6 +224,21 @@ impl Engine {
     #[inline]
     pub fn check_not_forked(&self) -> Result<()> {
         if sys::fork::fork_generation() == self.generation { Ok(()) } else { Err(self.forked()) }
+    }
+
+    /// Stops the world, and calls `work` before it goes on.
+    ///
+    /// # Errors
+    /// `InSection` if this thread is inside a section, `Forked`; what `work` returns.
+    pub fn stopped<R>(&self, what: &str, work: impl FnOnce(&mut Stopped<'_>) -> Result<R>) -> Result<R> {
+        self.check_not_forked()?;
+        if self.threads.is_inside() {
+            let what = format!("{what} called inside a section of the same thread, which it would wait for");
+            return Err(Error::new(ErrorKind::InSection, what));
+        }
+        // One at a time, and no cut meanwhile.
+        let _cuts = lock(&self.cuts);
+        work(&mut self.threads.stop())
     }
 
     /// Makes a cut and hands it to the writer.

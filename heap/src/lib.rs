@@ -16,6 +16,7 @@ mod durable;
 mod engine;
 mod heap;
 mod ladder;
+mod leaks;
 mod options;
 mod section;
 mod stats;
@@ -39,6 +40,7 @@ pub use checkpoint::{CutReport, Ticket};
 pub use engine::OnPanic;
 pub use heap::Heap;
 pub use ladder::{LadderStats, Mapping, PolicyKind};
+pub use leaks::{Leak, LeakReport, LeakSum, Miscount};
 pub use options::HeapOptions;
 pub use section::Section;
 pub use stats::{Durations, Stats};
@@ -47,8 +49,9 @@ pub use sys::probe::{Feature, Probe, probe};
 pub use ticker::Ticker;
 pub use track::TrackerKind;
 pub use typed::{
-    CollectIn, FromIteratorIn, HeapAlloc, Migrate, PBTreeMap, PBTreeSet, PBox, PBuildHasher, PHashMap, PHashSet,
-    PString, PVec, Persist, Root, RootMut, RootRef,
+    CollectIn, FromIteratorIn, HeapAlloc, Migrate, PArc, PBTreeMap, PBTreeSet, PBox, PBuildHasher, PCell, PHashMap,
+    PHashSet, PMutex, PMutexGuard, PRwLock, PRwLockReadGuard, PRwLockWriteGuard, PString, PVec, Persist, Root, RootMut,
+    RootRef,
 };
 
 /// Iterators and entries of [`PHashMap`].

@@ -27,6 +27,7 @@ pub struct HeapOptions {
     seed: Option<u64>,
     pub(crate) on_panic: OnPanic,
     pub(crate) verify: bool,
+    pub(crate) trace_types: bool,
 }
 
 impl Default for HeapOptions {
@@ -40,6 +41,7 @@ impl Default for HeapOptions {
             seed: None,
             on_panic: OnPanic::default(),
             verify: false,
+            trace_types: false,
         }
     }
 }
@@ -108,6 +110,14 @@ impl HeapOptions {
     #[must_use]
     pub fn verify(mut self, verify: bool) -> Self {
         self.verify = verify;
+        self
+    }
+
+    /// Whether the types of what typed values allocate are noted while the heap is open, for [`Heap::leaks`]. Costs a lock and about 50 bytes of memory an object. Default:
+    /// false.
+    #[must_use]
+    pub fn trace_types(mut self, trace_types: bool) -> Self {
+        self.trace_types = trace_types;
         self
     }
 

@@ -10,6 +10,7 @@ use crate::engine::{Engine, owner_of};
 use crate::sys;
 use std::alloc::Layout;
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
@@ -56,6 +57,9 @@ impl<'h> Section<'h> {
 
     /// Allocates memory in the heap. Its bytes are arbitrary, and it is part of the checkpoints from now on, until it is freed.
     ///
+    /// Nothing finds it by itself: it counts as a leak in [`Heap::leaks`](crate::Heap::leaks), and [`Heap::collect`](crate::Heap::collect) frees it, unless a type that
+    /// implements [`Persist`](crate::Persist) by hand names it. So the memory is there until it is freed or collected, whichever is first; the pointer alone keeps nothing.
+    ///
     /// # Errors
     /// `HeapFull` if the heap's address space has no room, for example for more than 512 GiB at once; `OutOfMemory`.
     #[inline]
@@ -96,7 +100,15 @@ impl<'h> Section<'h> {
     #[inline]
     pub(crate) fn alloc_address(&self, layout: Layout) -> Result<u64> {
         // SAFETY: this thread owns the member (a section is not Send) and is inside a section; the reference ends with the call, which does not come back here.
-        self.engine.allocator.alloc(unsafe { self.member.cache() }, layout)
+        let addr = self.engine.allocator.alloc(unsafe { self.member.cache() }, layout)?;
+        self.engine.forget_type(addr);
+        Ok(addr)
+    }
+
+    /// The slots that lie in this thread's cache: taken from their zones, and not allocated.
+    pub(crate) fn cached(&self) -> HashSet<u64> {
+        // SAFETY: as in `alloc_address`.
+        unsafe { self.member.cache() }.slots().collect()
     }
 
     #[inline]
@@ -146,7 +158,20 @@ impl Here<'_> {
     /// Allocates memory for `layout`.
     pub(crate) fn alloc(&self, layout: Layout) -> Result<u64> {
         // SAFETY: this thread owns the member and is inside a section; the reference ends with the call, which does not come back here.
-        self.engine.allocator.alloc(unsafe { self.member.cache() }, layout)
+        let addr = self.engine.allocator.alloc(unsafe { self.member.cache() }, layout)?;
+        self.engine.forget_type(addr);
+        Ok(addr)
+    }
+}
+
+/// The object at `addr`, in the heap of this thread's section, holds a `T`: noted, if types are.
+#[inline]
+pub(crate) fn note_type<T: ?Sized>(addr: u64) {
+    let inside = INSIDE.get();
+    // SAFETY: as in `here`.
+    if inside.depth > 0 && unsafe { (*inside.engine).types.is_some() } {
+        // SAFETY: same.
+        unsafe { &*inside.engine }.note_type::<T>(addr);
     }
 }
 

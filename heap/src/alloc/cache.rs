@@ -95,6 +95,11 @@ impl Cache {
     pub fn bin(&mut self, class: Class) -> &mut Bin {
         &mut self.bins[class.index()]
     }
+
+    /// The slots of all bins.
+    pub fn slots(&self) -> impl Iterator<Item = u64> + '_ {
+        self.bins.iter().flat_map(|bin| bin.slots.iter().copied())
+    }
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]

@@ -17,8 +17,10 @@
 //! derives everything else from them.
 
 mod cache;
+mod census;
 mod classes;
 mod ledger;
+mod opening;
 mod runs;
 mod slots;
 #[cfg(test)]
@@ -27,10 +29,13 @@ mod tests;
 pub use cache::{BATCH, Cache};
 pub use classes::{CLASSES, Class, SLOT_BYTES_MAX, usable_like};
 pub use ledger::FrameDelta;
+pub use opening::{Opening, opening_at};
 pub use runs::{RunChange, RunZone};
 pub use slots::{SlotSetup, SlotZone};
 
-use crate::arena::{Writes, claim_zone, locate, map_exactly, slot_address};
+use crate::arena::{Writes, claim_zone, map_exactly};
+#[cfg(any(miri, strewn_twin))]
+use crate::arena::{locate, slot_address};
 use crate::base::sync::{AtomicU8, Mutex, Ordering, lock};
 use crate::base::{
     END_ZONE, Error, ErrorKind, PAGE, Result, SlotLayout, ZONE_PAGES, ZONE_SHIFT, ZoneIndex, ZoneKind, ZoneNumber,
@@ -83,6 +88,7 @@ pub struct Allocator {
     owners: [AtomicU8; END_ZONE as usize],
     memory: WorkingMemory,
     heap_id: [u8; 16],
+    opening: Opening,
     how: Addressing,
     mapping: Mapping,
     policy: PolicyKind,
@@ -108,6 +114,7 @@ impl Allocator {
             owners: std::array::from_fn(|_| AtomicU8::new(NOT_OURS)),
             memory: WorkingMemory::new()?,
             heap_id,
+            opening: Opening::new(),
             how,
             mapping,
             policy,
@@ -194,41 +201,6 @@ impl Allocator {
             }
             None => panic!("{addr:#x} is not in this heap"),
         }
-    }
-
-    /// How many bytes the object at `addr` may use: the whole slot, or all pages of the run. `None` if no object can start there. Whether a slot is
-    /// allocated is not looked up.
-    pub fn usable_bytes(&self, addr: u64) -> Option<usize> {
-        let number = ZoneNumber((addr >> ZONE_SHIFT) as u16);
-        match self.owner(addr)? {
-            RUNS => {
-                let zones = lock(&self.runs);
-                let zone = zones.iter().find(|zone| zone.mapping.number() == number)?;
-                let pages = zone.pages_at(addr).filter(|_| addr.is_multiple_of(PAGE as u64))?;
-                Some(pages as usize * PAGE)
-            }
-            class => {
-                let layout = Class::from_index(usize::from(class)).layout();
-                let spot = locate(layout, addr);
-                let exists = spot.slot.0 < layout.slots() && slot_address(number, layout, self.how, spot) == addr;
-                exists.then_some(layout.slot_bytes())
-            }
-        }
-    }
-
-    /// How many bytes the object that starts at `addr` may use, if there is one that is taken: allocated, or in a thread's cache.
-    pub fn live_bytes(&self, addr: u64) -> Option<usize> {
-        let usable = self.usable_bytes(addr)?;
-        let class = self.owner(addr).filter(|owner| *owner != RUNS);
-        let Some(class) = class.map(|class| Class::from_index(usize::from(class))) else { return Some(usable) };
-        let number = ZoneNumber((addr >> ZONE_SHIFT) as u16);
-        let taken = self.with_slots(class, |zones| {
-            zones
-                .iter()
-                .find(|zone| zone.mapping.number() == number)
-                .is_some_and(|zone| zone.is_taken(locate(class.layout(), addr)))
-        });
-        taken.then_some(usable)
     }
 
     /// Whether `addr` lies in a zone of this heap.
@@ -434,12 +406,14 @@ impl Allocator {
         let number = mapping.number();
         add(index, mapping);
         table.push(Seat { number, kind, position });
+        self.opening.claim(number);
         self.owners[number.index()].store(owner, Ordering::Relaxed);
         Ok(())
     }
 
     fn seat(&self, number: ZoneNumber, kind: ZoneKind, position: usize, owner: u8) {
         lock(&self.table).push(Seat { number, kind, position });
+        self.opening.claim(number);
         self.owners[number.index()].store(owner, Ordering::Relaxed);
     }
 }

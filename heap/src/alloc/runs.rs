@@ -156,6 +156,12 @@ impl RunZone {
         self.allocated.get(&self.page_of(addr)).copied()
     }
 
+    /// Calls `visit` with each allocated run's address and pages.
+    pub fn each_allocated(&self, mut visit: impl FnMut(u64, u32)) {
+        let number = self.mapping.number();
+        self.allocated.iter().for_each(|(first, pages)| visit(page_address(number, FrameIndex(*first)), *pages));
+    }
+
     /// The allocated runs that overlap `pages`, cut to it.
     pub fn allocated_in(&self, pages: Range<u32>) -> impl Iterator<Item = Range<u32>> + '_ {
         let before = self.allocated.range(..pages.start).next_back();

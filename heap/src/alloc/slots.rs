@@ -14,6 +14,7 @@
 //!   objects stays small. A run never reaches over the end of a block.
 
 mod blocks;
+mod census;
 mod cuts;
 mod recovery;
 
@@ -253,11 +254,6 @@ impl SlotZone {
     pub fn taken_words(&self, frame: FrameIndex) -> &[u64] {
         let words = self.layout.mask_words();
         &self.taken[frame.index() * words..][..words]
-    }
-
-    /// Whether the slot at `spot` is taken: allocated, or in a thread's cache.
-    pub fn is_taken(&self, spot: Spot) -> bool {
-        spot.frame.0 < self.frames && SlotMask::from_words(self.taken_words(spot.frame)).contains(spot.slot)
     }
 
     /// Slots that are taken.

@@ -80,6 +80,20 @@ pub enum Mistake {
     ZonePublishedUnordered,
     /// Two trackers that claim one zone are not kept apart.
     ZoneClaimedTwice,
+    /// A lock that another opening of the heap left held counts as held.
+    LockRemembers,
+    /// Whoever waits for a lock does not say so.
+    LockWaitsUnseen,
+    /// Whoever releases a lock wakes nobody.
+    LockWakesNobody,
+    /// A lock is released without release.
+    LockReleasesUnordered,
+    /// A writer takes a lock that readers have.
+    WriterIgnoresReaders,
+    /// An owner looks whether it is the last before it leaves.
+    CountLooksFirst,
+    /// An owner leaves without release.
+    CountReleasesUnordered,
     /// A program passes an address to another thread without telling it what came before.
     #[cfg(all(test, any(loom, shuttle)))]
     AddressPassedUnordered,

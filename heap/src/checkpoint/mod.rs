@@ -14,6 +14,6 @@ mod tests;
 
 pub use cut::{CutState, Live};
 pub use roots::{Lookup, RootTable, RootType};
-pub use threads::{Member, Threads};
+pub use threads::{Member, Stopped, Threads};
 pub use ticket::{CutReport, Pending, Ticket};
 pub use writer::{Idle, Job, Writer};

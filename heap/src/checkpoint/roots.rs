@@ -20,7 +20,10 @@ pub struct RootType {
 }
 
 /// Walks what can be reached from a root.
-pub type WalkRoot = fn(&mut Walker<'_>, u64) -> Result<()>;
+///
+/// # Safety
+/// That of [`Walker::root`].
+pub type WalkRoot = unsafe fn(&mut Walker<'_>, u64) -> Result<()>;
 
 impl RootType {
     /// The type `T`.

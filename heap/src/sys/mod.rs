@@ -3,11 +3,16 @@
 //! Built with `cfg(miri)` or `--cfg strewn_twin`, the working memory comes from [`twin`], which makes no system calls;
 //! allocator, typed API, log and recovery then run under Miri. What has no twin (userfaultfd, signals) is absent there.
 //!
-//! Atomics and locks here are those of std, never loom's: signal handlers and fork handlers need statics.
+//! Atomics and locks here are those of std, never loom's: signal handlers and fork handlers need statics. `parked.rs` alone is for models.
 
 pub mod fork;
 #[cfg(not(any(miri, strewn_twin)))]
 pub mod fs;
+#[cfg(not(any(loom, shuttle, miri, strewn_twin)))]
+pub mod futex;
+#[cfg(any(loom, shuttle, miri, strewn_twin))]
+#[path = "parked.rs"]
+pub mod futex;
 #[cfg(not(any(miri, strewn_twin)))]
 pub mod huge;
 #[cfg(not(any(miri, strewn_twin)))]

@@ -11,7 +11,7 @@ use std::{
     alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
     ops::Range,
     ptr,
-    sync::atomic::{AtomicPtr, Ordering},
+    sync::atomic::{AtomicPtr, AtomicUsize, Ordering},
 };
 
 const _: () = assert!(ZONE_FRAMES as u64 * PAGE as u64 <= 1 << LANE_SHIFT && ZONE_PAGES <= ZONE_FRAMES);
@@ -27,6 +27,18 @@ pub fn ptr(addr: u64) -> *mut u8 {
         return ptr::without_provenance_mut(addr as usize);
     }
     base.wrapping_add((addr & ((1 << LANE_SHIFT) - 1)) as usize)
+}
+
+/// How large the memory of each zone is, for [`zone_of`].
+static BYTES: [AtomicUsize; END_ZONE as usize] = [const { AtomicUsize::new(0) }; END_ZONE as usize];
+
+/// The number of the zone in whose memory `at` lies.
+pub fn zone_of(at: *const u8) -> Option<usize> {
+    (0..TABLE.len()).find(|zone| {
+        let base = TABLE[*zone].load(Ordering::Acquire);
+        // Acquire: pairs with the store in `map_zone`.
+        !base.is_null() && (base.addr()..base.addr() + BYTES[*zone].load(Ordering::Acquire)).contains(&at.addr())
+    })
 }
 
 /// There are no pages here.
@@ -117,6 +129,8 @@ impl WorkingMemory {
             let what = format!("{start:#x}..{:#x} is taken by another heap of this process", start + (1 << ZONE_SHIFT));
             return Err(Error::new(ErrorKind::AddressInUse, what));
         }
+        // Release, for `zone_of`: whoever asks got a pointer into the zone from this thread, later.
+        BYTES[number.index()].store(layout.size(), Ordering::Release);
         Ok(ZoneMapping { number, layout })
     }
 }

@@ -12,7 +12,10 @@ pub mod btree;
 pub mod hash_map;
 pub mod hash_set;
 mod heap_alloc;
+mod lock;
+mod parc;
 mod pbox;
+mod pcell;
 mod persist;
 mod plain;
 mod predecessor;
@@ -23,21 +26,24 @@ mod schema;
 #[cfg(feature = "serde")]
 pub mod serde;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod walk;
 
 pub use btree::{PBTreeMap, PBTreeSet};
 pub use hash_map::{PBuildHasher, PHashMap, Seeds};
 pub use hash_set::PHashSet;
 pub use heap_alloc::HeapAlloc;
+pub use lock::{PMutex, PMutexGuard, PRwLock, PRwLockReadGuard, PRwLockWriteGuard};
+pub use parc::PArc;
 pub use pbox::PBox;
+pub use pcell::PCell;
 pub use persist::Persist;
 pub use predecessor::{Migrate, Predecessor};
 pub use pstring::PString;
 pub use pvec::{CollectIn, FromIteratorIn, PVec};
 pub use root::{Root, RootMut, RootRef};
 pub use schema::{Fields, Schema, fingerprint, first_difference};
-pub use walk::{Purpose, Walker};
+pub use walk::{Held, Purpose, Reached, Walker};
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::engine::is_only_one_open;

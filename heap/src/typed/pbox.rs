@@ -5,7 +5,7 @@ use super::access::{own_ptr, read_ptr, write_ptr};
 use super::{Persist, Schema, Walker};
 use crate::arena::Writes;
 use crate::base::Result;
-use crate::section::{Section, free};
+use crate::section::{Section, free, note_type};
 use std::alloc::Layout;
 use std::borrow::{Borrow, BorrowMut};
 use std::cmp::Ordering;
@@ -53,6 +53,7 @@ impl<'s, T: Persist> PBox<'s, T> {
     /// `HeapFull` or `OutOfMemory`; `value` is dropped then.
     pub fn try_new_in(value: T, section: &'s Section<'_>) -> Result<Self> {
         let addr = section.alloc_address(Layout::new::<T>())?;
+        note_type::<T>(addr);
         // SAFETY: the memory was just allocated for a T, and nobody else knows it.
         unsafe { own_ptr::<T>(addr).write(value) };
         // SAFETY: same.
@@ -146,6 +147,7 @@ impl<T: Persist + Clone> Clone for PBox<'_, T> {
     fn clone(&self) -> Self {
         let value = T::clone(self);
         let addr = super::expect(super::allocate_beside(self.addr.get(), Layout::new::<T>()));
+        note_type::<T>(addr);
         // SAFETY: the memory was just allocated for a T, in the heap of this box, and nobody else knows it.
         unsafe {
             own_ptr::<T>(addr).write(value);

@@ -57,6 +57,10 @@ pub unsafe trait Persist: Send + Sized {
     /// How writes through `&mut` are caught.
     const WRITES: Writes = Writes::OfHeap;
 
+    /// Whether all bytes are valid and own nothing, so that a walk need not look at them.
+    #[doc(hidden)]
+    const ANY_BYTES: bool = false;
+
     /// Adds the type to `schema`, and returns its name there.
     fn describe(schema: &mut Schema) -> String;
 

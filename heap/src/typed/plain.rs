@@ -15,6 +15,7 @@ macro_rules! any_bytes {
             unsafe impl Persist for $t {
                 type In<'s> = Self;
                 const INTERIOR: bool = $interior;
+                const ANY_BYTES: bool = true;
                 fn describe(_: &mut Schema) -> String {
                     stringify!($t).to_owned()
                 }
@@ -122,6 +123,7 @@ unsafe impl<T: Persist> Persist for PhantomData<T> {
 unsafe impl<T: Persist, const N: usize> Persist for [T; N] {
     type In<'s> = [T::In<'s>; N];
     const INTERIOR: bool = T::INTERIOR;
+    const ANY_BYTES: bool = T::ANY_BYTES;
     fn describe(schema: &mut Schema) -> String {
         format!("[{};{N}]", T::describe(schema))
     }
@@ -140,14 +142,38 @@ unsafe impl<T: Persist> Persist for Option<T> {
         format!("Option<{}>/{}", T::describe(schema), size_of::<Self>())
     }
     unsafe fn walk(this: *mut Self, walker: &mut Walker<'_>) -> Result<()> {
-        // SAFETY: readable by the contract. The tag is looked at by the compiler's own code: a value of the niche is either none, or goes on to the walk of the value, which
-        // refuses what is not valid.
+        // SAFETY: readable by the contract of this function.
+        unsafe { check_tag(this, walker)? };
+        // SAFETY: readable by the contract. A tag was just found good. Without one, the compiler's own code looks: a value of the niche is either none, or goes on to the walk of
+        // the value, which refuses what is not valid.
         match unsafe { &mut *this } {
             // SAFETY: within the option.
             Some(value) => unsafe { T::walk(value, walker) },
             None => Ok(()),
         }
     }
+}
+
+/// Refuses an option whose tag is neither none's nor some's. An option of a value that has no niche begins with a tag, of the size of the value's alignment as far as there are
+/// such integers (a test of this module asks the compiler).
+///
+/// # Safety
+/// The option's bytes can be read.
+unsafe fn check_tag<T: Persist>(this: *mut Option<T>, walker: &Walker<'_>) -> Result<()> {
+    if size_of::<Option<T>>() == size_of::<T>() {
+        return Ok(());
+    }
+    // SAFETY: the tag comes first, and is initialised whatever follows it.
+    let tag = unsafe {
+        match align_of::<T>() {
+            2 => u128::from(this.cast::<u16>().read()),
+            4 => u128::from(this.cast::<u32>().read()),
+            8 => u128::from(this.cast::<u64>().read()),
+            16 => this.cast::<u128>().read(),
+            _ => u128::from(this.cast::<u8>().read()),
+        }
+    };
+    if tag <= 1 { Ok(()) } else { Err(walker.invalid::<Option<T>>(format_args!("a tag of {tag:#x}"))) }
 }
 
 /// Tuples: the order of fields is the compiler's, and described.
@@ -157,6 +183,7 @@ macro_rules! tuple {
         unsafe impl<$($t: Persist),+> Persist for ($($t,)+) {
             type In<'s> = ($($t::In<'s>,)+);
             const INTERIOR: bool = $($t::INTERIOR)||+;
+            const ANY_BYTES: bool = $($t::ANY_BYTES)&&+;
             fn describe(schema: &mut Schema) -> String {
                 let fields = [$(format!("{}@{}", $t::describe(schema), std::mem::offset_of!(Self, $i))),+];
                 format!("({})/{}", fields.join(","), size_of::<Self>())
@@ -178,3 +205,40 @@ tuple!(A 0, B 1, C 2, D 3, E 4);
 tuple!(A 0, B 1, C 2, D 3, E 4, F 5);
 tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6);
 tuple!(A 0, B 1, C 2, D 3, E 4, F 5, G 6, H 7);
+
+#[cfg(test)]
+mod tests {
+    /// The tags of some and none, as `check_tag` reads them.
+    fn tag_bytes<T: Copy>(value: T) -> (usize, usize) {
+        assert!(size_of::<Option<T>>() > size_of::<T>());
+        let (some, none) = (Some(value), None::<T>);
+        let width = if align_of::<T>() <= 16 { align_of::<T>() } else { 1 };
+        let bytes = |option: &Option<T>| -> Vec<u8> {
+            // SAFETY: the tag is initialised; that it is this large is what the test asks, and Miri would tell.
+            (0..width).map(|i| unsafe { std::ptr::from_ref(option).cast::<u8>().add(i).read() }).collect()
+        };
+        let number = |bytes: Vec<u8>| bytes.iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte));
+        (number(bytes(&some)), number(bytes(&none)))
+    }
+
+    #[derive(Clone, Copy)]
+    #[repr(align(32))]
+    struct Wide {
+        _bytes: [u8; 32],
+    }
+
+    #[test]
+    fn options_begin_with_a_tag_as_large_as_the_alignment() {
+        let garbage = u64::MAX;
+        assert_eq!(tag_bytes(garbage), (1, 0));
+        assert_eq!(tag_bytes(u128::MAX), (1, 0));
+        assert_eq!(tag_bytes(u32::MAX), (1, 0));
+        assert_eq!(tag_bytes(u16::MAX), (1, 0));
+        assert_eq!(tag_bytes(u8::MAX), (1, 0));
+        assert_eq!(tag_bytes((u64::MAX, u8::MAX)), (1, 0));
+        assert_eq!(tag_bytes([u16::MAX; 5]), (1, 0));
+        assert_eq!(tag_bytes((f64::MAX, [u32::MAX; 3])), (1, 0));
+        assert_eq!(tag_bytes(()), (1, 0));
+        assert_eq!(tag_bytes(Wide { _bytes: [255; 32] }), (1, 0));
+    }
+}

@@ -5,7 +5,7 @@ use super::access::{own_ptr, read_ptr, write_ptr};
 use super::{Persist, Schema, Walker, allocate_beside, allocate_in, expect};
 use crate::alloc::usable_like;
 use crate::base::{Error, ErrorKind, Result};
-use crate::section::{Section, free, here};
+use crate::section::{Section, free, here, note_type};
 use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
@@ -361,6 +361,7 @@ impl<'s, T: Persist> PVec<'s, T> {
             0 => allocate_in(self.addr, layout)?,
             _ => allocate_beside(self.addr, layout)?,
         };
+        note_type::<[T]>(addr);
         if self.capacity > 0 {
             let from = read_ptr::<T>(self.addr, Self::layout(self.capacity()));
             // SAFETY: `len` values are initialised at the old address, which is given up; the new memory is distinct and large enough.

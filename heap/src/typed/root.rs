@@ -67,11 +67,8 @@ impl Heap {
         let value = PBox::try_new_in(init(&section)?, &section)?;
         let mut roots = lock(&self.engine().roots);
         if roots.insert(name, RootType::of::<T>(), PBox::address(&value)) {
-            // Whatever `init` made is as it is to be.
-            roots.prepared(name, RootType::of::<T>(), |walker, addr| {
-                // SAFETY: whoever traces promises it.
-                unsafe { walker.root::<T>(addr) }
-            });
+            // What this process made needs no preparing; and its memory may have been that of objects that were reached when another root was prepared.
+            roots.prepared(name, RootType::of::<T>(), walk_root::<T>);
             PBox::into_address(value);
         } // Else another thread, or `init` itself, was faster, and this one is dropped.
         drop(roots);
@@ -91,7 +88,7 @@ impl Heap {
         match found {
             Lookup::Nothing => return Ok(None),
             Lookup::Ready => {}
-            Lookup::Unprepared(addr) => self.prepare::<T>(name, addr)?,
+            Lookup::Unprepared(addr) => self.prepare::<T>(name, addr, &section)?,
             Lookup::Other(addr, stored) => match way_from::<T>(&stored) {
                 Some(steps) => self.migrate::<T>(name, addr, &steps, &section)?,
                 None => return Err(kind.mismatch(name, addr, &stored)),
@@ -126,20 +123,17 @@ impl Heap {
     }
 
     /// What is done once in each process before a root is used.
-    fn prepare<T: Persist>(&self, name: &str, addr: u64) -> Result<()> {
+    fn prepare<T: Persist>(&self, name: &str, addr: u64, section: &Section<'_>) -> Result<()> {
         let engine = self.engine();
         if engine.verifies {
             // SAFETY: nobody has found the root yet in this process, and what it shares with others is not walked again.
-            unsafe { self.walk(Purpose::Trace, name, |walker| walker.root::<T>(addr))? };
+            unsafe { self.walk(Purpose::Trace, name, section, |walker| walker.root::<T>(addr))? };
         }
         if Schema::of::<T>().rebuilds {
             // SAFETY: as above; the caller is inside a section.
-            unsafe { self.walk(Purpose::Rebuild, name, |walker| walker.root::<T>(addr))? };
+            unsafe { self.walk(Purpose::Rebuild, name, section, |walker| walker.root::<T>(addr))? };
         }
-        lock(&engine.roots).prepared(name, RootType::of::<T>(), |walker, addr| {
-            // SAFETY: whoever traces promises it.
-            unsafe { walker.root::<T>(addr) }
-        });
+        lock(&engine.roots).prepared(name, RootType::of::<T>(), walk_root::<T>);
         Ok(())
     }
 
@@ -151,11 +145,12 @@ impl Heap {
         &self,
         purpose: Purpose,
         name: &str,
+        section: &Section<'_>,
         walk: impl FnOnce(&mut Walker<'_>) -> Result<()>,
     ) -> Result<()> {
         let engine = self.engine();
         let mut shared = lock(&engine.shared);
-        let mut walker = Walker::new(&engine.allocator, purpose);
+        let mut walker = Walker::new(&engine.allocator, purpose).with_cached(section.cached());
         walker.skip(shared.get(&purpose));
         walk(&mut walker).map_err(|e| e.context(format_args!("{}: root `{name}`", self.path().display())))?;
         shared.entry(purpose).or_default().extend(walker.into_shared());
@@ -169,11 +164,11 @@ impl Heap {
         let oldest = &steps[0];
         if engine.verifies {
             // SAFETY: nobody has the root, which is of another type than this program's others.
-            unsafe { self.walk(Purpose::Trace, name, |walker| (oldest.walk)(walker, addr))? };
+            unsafe { self.walk(Purpose::Trace, name, section, |walker| (oldest.walk)(walker, addr))? };
         }
         if (oldest.described)().rebuilds {
             // SAFETY: as above; the caller is inside a section.
-            unsafe { self.walk(Purpose::Rebuild, name, |walker| (oldest.walk)(walker, addr))? };
+            unsafe { self.walk(Purpose::Rebuild, name, section, |walker| (oldest.walk)(walker, addr))? };
         }
         let half = HalfDone { heap: self, name };
         let mut at = addr;
@@ -182,13 +177,22 @@ impl Heap {
             at = unsafe { (step.carry)(at, section) }
                 .map_err(|e| e.context(format_args!("{}: root `{name}`: migration", self.path().display())))?;
         }
-        lock(&engine.roots).replace(name, RootType::of::<T>(), at, |walker, addr| {
-            // SAFETY: whoever traces promises it.
-            unsafe { walker.root::<T>(addr) }
-        });
+        lock(&engine.roots).replace(name, RootType::of::<T>(), at, walk_root::<T>);
         std::mem::forget(half);
         Ok(())
     }
+}
+
+/// How a root that holds a `T` is walked.
+///
+/// # Errors
+/// As for [`Walker::root`].
+///
+/// # Safety
+/// That of [`Walker::root`].
+unsafe fn walk_root<T: Persist>(walker: &mut Walker<'_>, addr: u64) -> Result<()> {
+    // SAFETY: the contract of this function.
+    unsafe { walker.root::<T>(addr) }
 }
 
 /// A migration that has begun: the older value was taken apart. If it ends here, nobody finds it in memory any more, and it stays on disk.

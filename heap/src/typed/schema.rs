@@ -121,7 +121,8 @@ pub fn first_difference(stored: &str, wanted: &str) -> String {
     for (name, fields) in &new.types {
         let Some((_, before)) = old.types.iter().find(|(known, _)| known == name) else { continue };
         let longest = fields.len().max(before.len());
-        for (before, now) in (0..longest).map(|i| (before.get(i), fields.get(i))).filter(|(a, b)| a != b) {
+        let mut both = (0..longest).map(|i| (before.get(i), fields.get(i)));
+        if let Some((before, now)) = both.find(|(a, b)| a != b) {
             return match (before, now) {
                 (Some(before), Some(now)) => format!("in {name}, {}, not {}", said(before), said(now)),
                 (Some(before), None) => format!("in {name}, {}, which the program's type does not have", said(before)),

@@ -1,15 +1,19 @@
 //! [`Walker`]: goes from a root to everything that can be reached from it, without recursion from object to object.
 //!
 //! - K1. An object is owned once, or shared by any number of `PArc`; it is walked once.
-//! - K2. What an address leads to is checked before it is read: an allocated object of this heap that is large enough, aligned, and starts there.
+//! - K2. What an address leads to is checked before it is read: an allocated object of this heap that is large enough, aligned, starts there, and lies in a slot or in a page run
+//!   as its size says, because that is how it will be found again.
+//! - K3. A walk ends, whatever the bytes are: each object is walked once, values without a size are one, and objects wait in a queue, not on the stack.
 
 use super::Persist;
-use crate::alloc::{Allocator, SLOT_BYTES_MAX};
+use super::access::in_slot;
+use crate::alloc::Allocator;
 use crate::arena::dense_address;
 use crate::base::{Error, ErrorKind, Result};
 use crate::sys;
-use std::collections::HashMap;
+use std::alloc::Layout;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 /// What a walk is for.
@@ -64,6 +68,8 @@ struct Later {
 pub struct Walker<'w> {
     purpose: Purpose,
     allocator: &'w Allocator,
+    /// Slots that are taken from their zones, and not allocated.
+    cached: HashSet<u64>,
     reached: HashMap<u64, Reached>,
     queue: Vec<Values>,
     later: Vec<Later>,
@@ -74,7 +80,13 @@ pub struct Walker<'w> {
 impl<'w> Walker<'w> {
     /// A walk through the heap of `allocator`.
     pub(crate) fn new(allocator: &'w Allocator, purpose: Purpose) -> Self {
-        Self { purpose, allocator, reached: HashMap::new(), queue: Vec::new(), later: Vec::new(), object: 0, field: "" }
+        let (cached, reached) = (HashSet::new(), HashMap::new());
+        Self { purpose, allocator, cached, reached, queue: Vec::new(), later: Vec::new(), object: 0, field: "" }
+    }
+
+    /// Refuses what leads to these slots: they lie in caches of threads.
+    pub(crate) fn with_cached(self, cached: HashSet<u64>) -> Self {
+        Self { cached, ..self }
     }
 
     /// Walks everything that can be reached from the object at `addr`, which holds a `T`, and was not reached before.
@@ -100,6 +112,8 @@ impl<'w> Walker<'w> {
             // SAFETY: the value was walked, and so was what it owns; nobody else uses it, by the contract of this function.
             unsafe { (later.look)(later.this, self) }.map_err(|e| within(e, later.type_name))?;
         }
+        // The next root is reached from no object.
+        (self.object, self.field) = (0, "");
         Ok(())
     }
 
@@ -162,6 +176,31 @@ impl<'w> Walker<'w> {
         }
     }
 
+    /// The value that is looked at owns the `bytes` bytes at `addr`, alone: memory from [`Section::alloc`](crate::Section::alloc), in which nothing owns anything. For types
+    /// that implement [`Persist`] by hand.
+    ///
+    /// # Errors
+    /// `Corrupt` if there is no such object, or if it is owned already.
+    pub fn owns_bytes(&mut self, addr: u64, bytes: usize) -> Result<()> {
+        match self.allocator.live_bytes(addr) {
+            Some(usable) if usable >= bytes && !self.cached.contains(&addr) => {}
+            Some(usable) => {
+                return Err(self.wrong(format_args!("{addr:#x} has {usable} bytes, not {bytes}, or is free")));
+            }
+            None => return Err(self.wrong(format_args!("{addr:#x} is no object of this heap"))),
+        }
+        match self.reached.entry(addr) {
+            Entry::Occupied(other) => {
+                let other = other.get().type_name;
+                Err(self.wrong(format_args!("{addr:#x} is owned twice, as {other} and as bytes")))
+            }
+            Entry::Vacant(place) => {
+                place.insert(Reached { held: Held::Owned, type_name: "bytes" });
+                Ok(())
+            }
+        }
+    }
+
     /// The value that is looked at is one of those that share the object at `addr`, which starts with a `T`.
     ///
     /// # Errors
@@ -194,10 +233,11 @@ impl<'w> Walker<'w> {
     }
 
     /// Writes `make()` to a field that is no part of checkpoints, if that is what the walk is for. The old value is not dropped: it is another process's.
+    /// The field has no lifetime, so it owns nothing in a heap: what is owned by fields that are not walked would count as unreachable.
     ///
     /// # Safety
     /// `field` is a field of the value that is looked at, or of one within.
-    pub unsafe fn rebuild<F>(&mut self, field: *mut F, make: fn() -> F) {
+    pub unsafe fn rebuild<F: 'static>(&mut self, field: *mut F, make: fn() -> F) {
         if self.purpose == Purpose::Rebuild {
             // SAFETY: a walk to rebuild leads through lanes where writes are caught, and nobody uses the value meanwhile (`root`).
             unsafe { field.write(make()) };
@@ -211,7 +251,11 @@ impl<'w> Walker<'w> {
 
     fn wrong(&self, what: fmt::Arguments<'_>) -> Error {
         let field = if self.field.is_empty() { String::new() } else { format!(", field `{}`", self.field) };
-        Error::new(ErrorKind::Corrupt, format!("object at {:#x}{field}: {what}", self.object))
+        let what = match self.object {
+            0 => what.to_string(),
+            object => format!("object at {object:#x}{field}: {what}"),
+        };
+        Error::new(ErrorKind::Corrupt, what)
     }
 
     /// K2.
@@ -221,13 +265,21 @@ impl<'w> Walker<'w> {
             return Err(self.wrong(format_args!("{addr:#x} is not aligned for {name}")));
         }
         let fits = count.checked_mul(size_of::<T>()).is_some_and(|used| used <= bytes);
-        match self.allocator.live_bytes(addr) {
-            Some(usable) if usable >= bytes && fits => Ok(()),
+        let usable = self.allocator.live_bytes(addr).filter(|_| !self.cached.contains(&addr));
+        match usable {
+            Some(usable) if usable >= bytes && fits => {}
             Some(usable) => {
-                Err(self.wrong(format_args!("{addr:#x} has {usable} bytes, too few for {count} of {name} in {bytes}")))
+                let what = format_args!("{addr:#x} has {usable} bytes, too few for {count} of {name} in {bytes}");
+                return Err(self.wrong(what));
             }
-            None => Err(self.wrong(format_args!("{addr:#x} is no object of this heap"))),
+            None => return Err(self.wrong(format_args!("{addr:#x} is no object of this heap"))),
         }
+        let expects_slot = Layout::from_size_align(bytes, align_of::<T>()).is_ok_and(in_slot);
+        if expects_slot != self.allocator.is_slot(addr) {
+            let where_ = if expects_slot { "a page run" } else { "a slot" };
+            return Err(self.wrong(format_args!("{addr:#x} is {where_}, where {bytes} bytes of {name} are not")));
+        }
+        Ok(())
     }
 
     fn enqueue<T: Persist>(&mut self, addr: u64, count: usize) {
@@ -239,7 +291,11 @@ impl<'w> Walker<'w> {
             }
             Ok(())
         }
+        if T::ANY_BYTES || count == 0 {
+            return;
+        }
         let type_name = std::any::type_name::<T>();
+        let count = if size_of::<T>() == 0 { 1 } else { count };
         self.queue.push(Values { addr, offset: 0, count, type_name, walk: walk::<T> });
     }
 
@@ -271,8 +327,11 @@ impl<'w> Walker<'w> {
 
     /// Through the dense lane, unless it writes.
     fn pointer(&self, addr: u64) -> *mut u8 {
-        let in_slot = self.allocator.usable_bytes(addr).is_none_or(|bytes| bytes <= SLOT_BYTES_MAX);
-        sys::ptr(if in_slot && self.purpose != Purpose::Rebuild { dense_address(addr) } else { addr })
+        sys::ptr(if self.allocator.is_slot(addr) && self.purpose != Purpose::Rebuild {
+            dense_address(addr)
+        } else {
+            addr
+        })
     }
 }
 

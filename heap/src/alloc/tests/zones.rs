@@ -1,7 +1,7 @@
 //! Recovered zones, and more than one zone of a class.
 
 use super::*;
-use crate::arena::Spot;
+use crate::arena::{Spot, locate, slot_address};
 use crate::base::{BLOCK_FRAMES, END_ZONE, FIRST_ZONE, FrameIndex, SlotIndex, ZONE_FRAMES};
 use crate::durable::ZoneCatalog;
 

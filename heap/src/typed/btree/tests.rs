@@ -138,7 +138,7 @@ fn some(count: u64) -> u64 {
     if cfg!(miri) { count.isqrt() } else { count }
 }
 
-fn panics(work: impl FnOnce()) -> bool {
+fn panics<R>(work: impl FnOnce() -> R) -> bool {
     catch_unwind(AssertUnwindSafe(work)).is_err()
 }
 

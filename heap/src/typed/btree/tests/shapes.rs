@@ -73,13 +73,13 @@ fn what_goes_in_in_order_fills_its_nodes() {
     in_heap(|section| {
         let len = some(5000);
         let mut map = PBTreeMap::new_in(section);
-        (0..len).for_each(|n| drop(map.insert(n, n)));
+        (0..len).for_each(|n| assert_eq!(map.insert(n, n), None));
         let least = (len as usize).div_ceil(Shape::<u64, u64>::CAPACITY);
         assert!(nodes(map.root().unwrap()) <= least + least / 8 + 2, "{} nodes", nodes(map.root().unwrap()));
         let copy = map.clone();
         assert_eq!(nodes(copy.root().unwrap()), nodes(map.root().unwrap()));
         // One side is emptied, then the other.
-        (0..len / 2).for_each(|_| drop((map.pop_first(), map.pop_last())));
+        (0..len / 2).for_each(|_| assert!(map.pop_first().is_some() && map.pop_last().is_some()));
         map.check();
     });
 }
@@ -91,7 +91,7 @@ fn values_without_a_size_and_values_with_a_large_alignment() {
         assert_eq!((units.insert((), ()), units.insert((), ()), units.len()), (None, Some(()), 1));
         units.check();
         let mut wide: PBTreeMap<'_, u8, u128> = PBTreeMap::new_in(section);
-        (0..some(250) as u8).for_each(|n| drop(wide.insert(n, u128::from(n) << 100)));
+        (0..some(250) as u8).for_each(|n| assert_eq!(wide.insert(n, u128::from(n) << 100), None));
         wide.check();
         assert!(wide.iter().all(|(n, value)| *value == u128::from(*n) << 100));
         let mut nested = PBTreeMap::new_in(section);

@@ -62,7 +62,7 @@ impl Observer for Announcer<'_> {
 pub fn be_killed(path: &Path, args: &ChildArgs) -> Result<ExitCode> {
     let heap = Heap::open_or_create(path)?;
     let mut store = Store::open_or_create(&heap)?;
-    let opened = store.read(|index| state(index))?;
+    let opened = store.read(state)?;
     tell(Message::Opened(opened))?;
     let left = AtomicU64::new(opened.generation);
     let walk = walk(&roots_or_default(&args.dirs))?;

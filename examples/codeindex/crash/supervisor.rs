@@ -190,6 +190,7 @@ fn audit(heap: &Heap) -> Result<(Audit, u64)> {
     heap.check();
     let store = Store::open(heap)?;
     let found = store.map_or_else(|| Ok(Ok(Audit::default())), |store| store.read(|index| index.audit()))??;
-    let reached = heap.stats()?.live_objects;
-    Ok((found, reached))
+    let leaks = heap.leaks()?;
+    ensure!(leaks.objects.is_empty() && leaks.miscounted.is_empty(), "LEAKED: {leaks}");
+    Ok((found, leaks.reached))
 }

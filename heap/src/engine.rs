@@ -344,7 +344,7 @@ fn already_durable(epoch: Epoch) -> Arc<Pending> {
     Arc::new(pending)
 }
 
-#[cfg(all(test, not(any(miri, strewn_twin))))]
+#[cfg(all(test, not(any(miri, strewn_twin, loom, shuttle))))]
 mod tests {
     use crate::Heap;
     use crate::sys::refuse::{Refusal, can_refuse, refusing};

@@ -5,6 +5,8 @@ compile_error!(
     "strewn runs on 64-bit little-endian Linux only: addresses and numbers are stored as they are in memory"
 );
 
+#![cfg_attr(all(test, any(loom, shuttle)), allow(dead_code, reason = "the tests that use it are not built with models"))]
+
 extern crate self as strewn;
 
 mod alloc;

@@ -23,7 +23,7 @@ mod ledger;
 mod opening;
 mod runs;
 mod slots;
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 
 pub use cache::{BATCH, Cache};

@@ -322,7 +322,7 @@ impl RunZone {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
     use crate::base::{ZoneKind, ZoneNumber};

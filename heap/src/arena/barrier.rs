@@ -288,5 +288,5 @@ unsafe fn take_word(at: ptr::NonNull<u8>) -> u64 {
     unsafe { take_if_set(at.cast::<u64>()) }.to_le()
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;

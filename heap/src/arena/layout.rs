@@ -70,7 +70,7 @@ pub fn lane_range(number: ZoneNumber, lane: LaneIndex, frames: Range<u32>) -> Ra
     base + (u64::from(frames.start) << PAGE_SHIFT)..base + (u64::from(frames.end) << PAGE_SHIFT)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
     use crate::base::FIRST_ZONE;

@@ -172,7 +172,7 @@ impl<I: Index> FromIterator<I> for IndexSet<I> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

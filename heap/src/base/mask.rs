@@ -108,7 +108,7 @@ impl FromIterator<SlotIndex> for SlotMask {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

@@ -7,9 +7,9 @@ mod threads;
 mod ticket;
 mod writer;
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod model;
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 
 pub use cut::{CutState, Live};

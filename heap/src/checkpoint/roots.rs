@@ -282,7 +282,7 @@ fn not_found(name: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no root `{name}`"))
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
     use crate::typed::{PBox, PVec};

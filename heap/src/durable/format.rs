@@ -191,7 +191,7 @@ pub fn record_bytes(payload_len: usize) -> usize {
     (RecordHeader::BYTES + payload_len).next_multiple_of(RECORD_ALIGN)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

@@ -115,7 +115,7 @@ impl Policy for ActiveCks {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::super::policy::Room;
     use super::*;

@@ -9,7 +9,7 @@
 //! ([`PROBES`]); and what is found counts for all: until something has been found, woken lane-blocks stay cold. One that is copied is compared now and then, to see whether it still pays ([`LOOK_AGAIN`]).
 
 // A zone of the twin has one block, which is too few for these.
-#[cfg(all(test, not(any(miri, strewn_twin))))]
+#[cfg(all(test, not(any(miri, strewn_twin, loom, shuttle))))]
 mod tests;
 
 use super::State;

@@ -32,7 +32,7 @@
 //! binary search for each written lane-block while sampling, and a sort of at most 4096 candidates after it; while
 //! evolving, one generation, which prices 31 children of at most 4096 candidates. Either takes some 0.1 ms at most.
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 
 use super::State;

@@ -50,7 +50,7 @@ mod rng;
 mod rungs;
 mod shadow;
 mod stats;
-#[cfg(all(test, not(any(miri, strewn_twin))))]
+#[cfg(all(test, not(any(miri, strewn_twin, loom, shuttle))))]
 mod tests;
 
 pub use policy::PolicyKind;

@@ -74,7 +74,7 @@ impl Drop for LazyBytes {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

@@ -69,7 +69,7 @@ pub(super) fn overlaps(line: &str, range: &Range<u64>) -> bool {
     parsed.is_some_and(|(start, end)| start < range.end && range.start < end)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

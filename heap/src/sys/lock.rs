@@ -109,7 +109,7 @@ fn fcntl(file: &fs::File, command: libc::c_int, lock: &mut libc::flock) -> io::R
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

@@ -39,11 +39,11 @@ pub mod twin;
 #[cfg(any(miri, strewn_twin))]
 pub use twin as memory;
 
-#[cfg(all(test, not(any(miri, strewn_twin))))]
+#[cfg(all(test, not(any(miri, strewn_twin, loom, shuttle))))]
 pub mod fixtures;
-#[cfg(all(test, not(any(miri, strewn_twin))))]
+#[cfg(all(test, not(any(miri, strewn_twin, loom, shuttle))))]
 mod kernel_facts;
-#[cfg(all(test, not(any(miri, strewn_twin))))]
+#[cfg(all(test, not(any(miri, strewn_twin, loom, shuttle))))]
 pub mod refuse;
 
 #[cfg(not(any(miri, strewn_twin)))]

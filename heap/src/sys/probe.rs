@@ -177,7 +177,7 @@ mod real {
     }
 }
 
-#[cfg(all(test, not(any(miri, strewn_twin))))]
+#[cfg(all(test, not(any(miri, strewn_twin, loom, shuttle))))]
 mod tests {
     use super::*;
     use crate::sys::refuse::{Refusal, can_refuse, refusing};

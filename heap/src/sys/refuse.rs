@@ -158,7 +158,7 @@ pub fn refusing<R: Send>(refusals: &[Refusal], act: impl FnOnce() -> R + Send) -
     })
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

@@ -53,7 +53,7 @@ pub fn open(kind: TrackerKind) -> Result<Box<dyn WriteTracker>> {
     Ok(Box::new(super::shadow::ShadowTracker::new(kind)))
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
     use crate::base::ErrorKind;

@@ -3,15 +3,15 @@
 //! A tracker knows addresses and pages, nothing of zones, frames or slots. It must not allocate through the heap.
 
 mod choose;
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 pub mod conformance;
-#[cfg(all(test, not(any(miri, strewn_twin))))]
+#[cfg(all(test, not(any(miri, strewn_twin, loom, shuttle))))]
 mod conformance_huge;
-#[cfg(all(test, not(any(miri, strewn_twin))))]
+#[cfg(all(test, not(any(miri, strewn_twin, loom, shuttle))))]
 mod conformance_kernel;
-#[cfg(all(test, not(any(miri, strewn_twin))))]
+#[cfg(all(test, not(any(miri, strewn_twin, loom, shuttle))))]
 mod conformance_process;
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 pub mod fixtures;
 #[cfg(not(any(miri, strewn_twin)))]
 mod marks;

@@ -13,7 +13,7 @@ mod hasher;
 mod iter;
 mod persist;
 mod table;
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 mod traits;
 

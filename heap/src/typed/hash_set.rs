@@ -8,7 +8,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hash};
 
 mod iter;
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 
 pub use iter::{Difference, Drain, Intersection, IntoIter, Iter, SymmetricDifference, Union};

@@ -25,7 +25,7 @@ mod root;
 mod schema;
 #[cfg(feature = "serde")]
 pub mod serde;
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 pub(crate) mod tests;
 mod walk;
 

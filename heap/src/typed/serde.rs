@@ -294,7 +294,7 @@ tuple!(2: A, B);
 tuple!(3: A, B, C);
 tuple!(4: A, B, C, D);
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
     use crate::typed::tests::place;

@@ -17,7 +17,7 @@ mod path;
 mod persist;
 mod set;
 mod set_ops;
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 mod traits;
 mod tree;

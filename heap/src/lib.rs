@@ -1,11 +1,13 @@
 #![doc = include_str!("../../README.md")]
+#![cfg_attr(
+    all(test, any(loom, shuttle)),
+    allow(dead_code, reason = "the tests that use it are not built with models")
+)]
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64", target_endian = "little")))]
 compile_error!(
     "strewn runs on 64-bit little-endian Linux only: addresses and numbers are stored as they are in memory"
 );
-
-#![cfg_attr(all(test, any(loom, shuttle)), allow(dead_code, reason = "the tests that use it are not built with models"))]
 
 extern crate self as strewn;
 

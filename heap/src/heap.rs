@@ -1,7 +1,7 @@
 //! [`Heap`]: the public face of an open heap.
 
-use crate::base::Result;
 use crate::base::sync::lock;
+use crate::base::{ErrorKind, Result};
 use crate::checkpoint::{CutReport, Ticket};
 use crate::engine::Engine;
 use crate::options::HeapOptions;
@@ -165,11 +165,18 @@ impl Heap {
     /// Makes a last checkpoint, folds the log into the image, and closes the heap. Returns what was counted, this included.
     ///
     /// # Errors
-    /// As for [`Heap::checkpoint`], and what folding reports. The heap is closed all the same, and can be opened as of its last durable checkpoint.
+    /// As for [`Heap::checkpoint`], and what folding reports. The heap is closed all the same, and can be opened as of its last durable checkpoint; but with `InSection`, which a
+    /// leaked section of this thread leads to, it stays open for ever.
     pub fn close(self) -> Result<Stats> {
         let last = self.checkpoint();
         // A ticker that was stopped inside a section, or leaked, holds the engine for as long as its last checkpoint takes.
-        let mut shared = self.engine;
+        if let Err(e) = &last
+            && e.kind() == ErrorKind::InSection
+        {
+            return Err(e.clone());
+        }
+        let mut shared = self.engine.clone();
+        drop(self);
         let engine = loop {
             match Arc::try_unwrap(shared) {
                 Ok(engine) => break engine,
@@ -179,5 +186,14 @@ impl Heap {
         };
         let closed = engine.close();
         last.and(closed)
+    }
+}
+
+impl Drop for Heap {
+    fn drop(&mut self) {
+        // Someone is inside a section that was leaked: that thread still refers to the engine (I1 in `section.rs`), which therefore stays, for as long as the process does.
+        if self.engine.threads.is_anyone_inside() {
+            std::mem::forget(self.engine.clone());
+        }
     }
 }

@@ -48,6 +48,11 @@ impl RootType {
         }
     }
 
+    /// Whether it is that of a root that was found in this process.
+    pub fn was_found(&self) -> bool {
+        self.identity.is_some()
+    }
+
     /// Whether this type can read what `stored` says.
     pub fn matches(&self, stored: &Self) -> bool {
         if stored.identity.is_some() {
@@ -228,6 +233,16 @@ impl RootTable {
         let root = self.known(name, identity)?;
         root.borrows = if alone { -1 } else { root.borrows + 1 };
         Ok(root.entry.addr)
+    }
+
+    /// Borrows root `name` alone, whatever it was found as: it is about to be replaced.
+    ///
+    /// # Errors
+    /// `NotFound`, `RootBorrowed`.
+    pub fn hold(&mut self, name: &str) -> Result<()> {
+        self.check_free(name)?;
+        self.roots.get_mut(name).expect("it is free").borrows = -1;
+        Ok(())
     }
 
     /// Ends a borrow.

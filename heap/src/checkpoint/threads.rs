@@ -147,6 +147,17 @@ impl Threads {
         lock(&self.members).still()
     }
 
+    /// Whether a thread is inside a section, or so it seems: a cut that waits for one for more than a second keeps this from being known.
+    pub fn is_anyone_inside(&self) -> bool {
+        for _ in 0..10_000 {
+            if let Ok(members) = self.members.try_lock() {
+                return members.still().is_none();
+            }
+            std::thread::sleep(std::time::Duration::from_micros(100));
+        }
+        true
+    }
+
     /// Whether the world is stopped.
     #[cfg(test)]
     pub fn is_stopped(&self) -> bool {

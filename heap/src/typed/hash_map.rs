@@ -65,6 +65,11 @@ pub struct PHashMap<'s, K, V, S = PBuildHasher> {
     _seen_in: OwnsIn<'s, ()>,
 }
 
+/// Nothing to do but to say that dropping a map wants its section: it frees the table, which does not have that lifetime.
+impl<K, V, S> Drop for PHashMap<'_, K, V, S> {
+    fn drop(&mut self) {}
+}
+
 impl<'s, K, V> PHashMap<'s, K, V> {
     /// An empty map in the heap of `section`.
     pub fn new_in(section: &'s Section<'_>) -> Self {

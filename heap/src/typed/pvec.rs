@@ -306,11 +306,11 @@ impl<'s, T: Persist> PVec<'s, T> {
     pub fn drain(&mut self, range: impl RangeBounds<usize>) -> std::vec::IntoIter<T> {
         let start = match range.start_bound() {
             Bound::Included(at) => *at,
-            Bound::Excluded(at) => *at + 1,
+            Bound::Excluded(at) => at.checked_add(1).expect("the range starts beyond the largest index"),
             Bound::Unbounded => 0,
         };
         let end = match range.end_bound() {
-            Bound::Included(at) => *at + 1,
+            Bound::Included(at) => at.checked_add(1).expect("the range ends beyond the largest index"),
             Bound::Excluded(at) => *at,
             Bound::Unbounded => self.len(),
         };

@@ -53,7 +53,7 @@ impl Heap {
     /// since the heap was opened; and all that can be reached from it is checked then, if [`HeapOptions::verify`](crate::HeapOptions::verify) asks for it.
     ///
     /// # Errors
-    /// `RootType` if the root holds another type; the message has the fingerprints of both, and the first field that differs. What `init` returns; `Corrupt`; `HeapFull`,
+    /// `RootType` if the root holds another type; the message has the fingerprints of both, and the first field that differs. What `init` returns, and `Migrate::migrate`; `Corrupt`; `HeapFull`,
     /// `OutOfMemory`, `Forked`; `InSection` inside a section of another heap.
     pub fn root<T: Persist>(
         &self,
@@ -78,7 +78,7 @@ impl Heap {
     /// Finds the root `name`, if there is one.
     ///
     /// # Errors
-    /// As for [`Heap::root`].
+    /// As for [`Heap::root`]. `RootBorrowed` if it has to be migrated, and someone has it as what it was.
     pub fn find_root<T: Persist>(&self, name: &str) -> Result<Option<Root<'_, T>>> {
         let section = self.try_enter()?;
         let kind = RootType::of::<T>();
@@ -90,7 +90,7 @@ impl Heap {
             Lookup::Ready => {}
             Lookup::Unprepared(addr) => self.prepare::<T>(name, addr, &section)?,
             Lookup::Other(addr, stored) => match way_from::<T>(&stored) {
-                Some(steps) => self.migrate::<T>(name, addr, &steps, &section)?,
+                Some(steps) => self.migrate::<T>(name, (addr, !stored.was_found()), &steps, &section)?,
                 None => return Err(kind.mismatch(name, addr, &stored)),
             },
         }
@@ -119,6 +119,8 @@ impl Heap {
     /// `NotFound`, `RootBorrowed`, `RootType` if the two have different types: nothing was swapped. `InvalidArgument` if a name occurs twice.
     pub fn swap_roots(&self, pairs: &[(&str, &str)]) -> Result<()> {
         let _section = self.try_enter()?;
+        // What is being prepared stays where it is.
+        let _one_at_a_time = lock(&self.engine().preparing);
         lock(&self.engine().roots).swap(pairs)
     }
 
@@ -157,19 +159,28 @@ impl Heap {
         Ok(())
     }
 
-    /// Brings the root `name` at `addr` from an older type to `T`, by `steps`.
-    fn migrate<T: Persist>(&self, name: &str, addr: u64, steps: &[Predecessor], section: &Section<'_>) -> Result<()> {
+    /// Brings the root `name` at `addr`, of which nothing was used in this process if it `is_fresh`, from an older type to `T`, by `steps`.
+    fn migrate<T: Persist>(
+        &self,
+        name: &str,
+        (addr, is_fresh): (u64, bool),
+        steps: &[Predecessor],
+        section: &Section<'_>,
+    ) -> Result<()> {
         let engine = self.engine();
-        lock(&engine.roots).check_free(name)?;
+        // Nobody else gets it until it is replaced.
+        lock(&engine.roots).hold(name)?;
+        let held = Release { heap: self, name, alone: true };
         let oldest = &steps[0];
-        if engine.verifies {
+        if is_fresh && engine.verifies {
             // SAFETY: nobody has the root, which is of another type than this program's others.
             unsafe { self.walk(Purpose::Trace, name, section, |walker| (oldest.walk)(walker, addr))? };
         }
-        if (oldest.described)().rebuilds {
+        if is_fresh && (oldest.described)().rebuilds {
             // SAFETY: as above; the caller is inside a section.
             unsafe { self.walk(Purpose::Rebuild, name, section, |walker| (oldest.walk)(walker, addr))? };
         }
+        std::mem::forget(held);
         let half = HalfDone { heap: self, name };
         let mut at = addr;
         for step in steps {
@@ -213,8 +224,15 @@ impl Drop for HalfDone<'_> {
 fn way_from<T: Persist>(stored: &RootType) -> Option<Vec<Predecessor>> {
     let mut steps = Vec::new();
     let mut next = T::predecessor();
+    let mut seen = Vec::new();
     while let Some(step) = next {
-        let found = (step.kind)().matches(stored);
+        let kind = (step.kind)();
+        if seen.contains(&kind.identity()) {
+            // Types that come from each other.
+            return None;
+        }
+        seen.push(kind.identity());
+        let found = kind.matches(stored);
         next = (step.predecessor)();
         steps.insert(0, step);
         if found {

@@ -25,6 +25,11 @@ pub struct IntoIter<'s, K, V> {
     pairs: Option<hash_table::IntoIter<(K, V), Tagged>>,
     _seen_in: OwnsIn<'s, ()>,
 }
+/// As that of the map: dropping it frees the table.
+impl<K, V> Drop for IntoIter<'_, K, V> {
+    fn drop(&mut self) {}
+}
+
 /// The pairs that a map had, moved out one by one.
 pub struct Drain<'a, 's, K, V> {
     pairs: IntoIter<'s, K, V>,

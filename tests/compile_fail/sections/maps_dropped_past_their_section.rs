@@ -4,13 +4,13 @@ use strewn::{Heap, PHashMap, PHashSet, PVec, Result};
 
 fn main() -> Result<()> {
     let heap = Heap::open("a.heap")?;
-    let (map, pairs, set, numbers);
+    let (_map, _pairs, _set, _numbers);
     {
         let section = heap.enter();
-        map = PHashMap::<u64, u64>::new_in(&section);
-        pairs = PHashMap::<u64, u64>::new_in(&section).into_iter();
-        set = PHashSet::<u64>::new_in(&section);
-        numbers = PVec::<u64>::new_in(&section);
+        _map = PHashMap::<u64, u64>::new_in(&section);
+        _pairs = PHashMap::<u64, u64>::new_in(&section).into_iter();
+        _set = PHashSet::<u64>::new_in(&section);
+        _numbers = PVec::<u64>::new_in(&section);
     }
     heap.checkpoint()?;
     Ok(())

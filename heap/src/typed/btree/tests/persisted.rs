@@ -131,7 +131,9 @@ fn the_description_has_what_nodes_depend_on() {
 #[test]
 fn a_write_costs_a_checkpoint_one_node() {
     let (_dir, path) = place();
-    let heap = Heap::create(path).unwrap();
+    // By hardware, and by objects: whatever the environment says.
+    let tracker = crate::probe().default_tracker();
+    let heap = Heap::options().tracker(tracker).writes(crate::Writes::Hardware).create(path).unwrap();
     let root = heap
         .root::<PBTreeMap<u64, u64>>("map", |section| {
             Ok((0..200_000).map(|n| (n * 7919 % 200_000, n)).collect_in(section))

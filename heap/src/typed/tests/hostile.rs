@@ -110,7 +110,8 @@ fn put<T>(addr: u64, value: T) {
 /// What a heap with this damage is refused with.
 fn refused(damage: impl FnOnce(&Places)) -> (String, u64) {
     let (_dir, path) = place();
-    let heap = Heap::create(&path).unwrap();
+    // Addresses are taken of references, which are those of the objects in this mode only.
+    let heap = Heap::options().writes(crate::Writes::Hardware).create(&path).unwrap();
     let mut object = 0;
     damaged(&heap, |places| {
         object = places.victim;

@@ -8,7 +8,7 @@ type Map<'s> = PBTreeMap<'s, u64, PString<'s>>;
 /// Makes a map, damages its tree with `damage`, and returns what a walk says; then mends it with what `damage` returned.
 fn walked(damage: impl FnOnce(&mut Map<'_>) -> Box<dyn FnOnce(&mut Map<'_>)>) -> Result<()> {
     let (_dir, path) = place();
-    let heap = Heap::create(path).unwrap();
+    let heap = Heap::options().writes(crate::Writes::Hardware).create(path).unwrap();
     let section = heap.enter();
     let map: Map<'_> = (0..100).map(|n| (n, PString::from_str_in("text", &section))).collect_in(&section);
     let mut map = crate::typed::PBox::new_in(map, &section);
@@ -98,7 +98,7 @@ fn a_walk_refuses_trees_that_are_none() {
 #[test]
 fn a_walk_reaches_what_keys_and_values_own() {
     let (_dir, path) = place();
-    let heap = Heap::create(path).unwrap();
+    let heap = Heap::options().writes(crate::Writes::Hardware).create(path).unwrap();
     type Sets<'s> = PBTreeMap<'s, PString<'s>, PBTreeSet<'s, u32>>;
     let root = heap.root::<Sets>("sets", |section| {
         let texts = (0..some(500)).map(|n| PString::from_str_in(&format!("{n:05}"), section));

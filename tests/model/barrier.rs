@@ -2,7 +2,7 @@
 
 use std::alloc::Layout;
 use strewn::testing::write_address;
-use strewn::{CutReport, Heap, PolicyKind, TrackerKind, Writes};
+use strewn::{CutReport, Heap, Mapping, PolicyKind, TrackerKind, Writes};
 use strewn_tests::memory::{pattern, read};
 use strewn_tests::process::{alone, fast_dir};
 use strewn_tests::trackers::{options, trackers};
@@ -50,7 +50,7 @@ fn a_type_says_how_its_writes_are_caught_or_else_the_heap() {
         let dir = fast_dir();
         let path = dir.path().join("barrier.heap");
         // Every object is caught on its own, so that each write that the hardware notices is counted.
-        let options = options(tracker, 64 << 10).policy(PolicyKind::Fine);
+        let options = options(tracker, 64 << 10).policy(PolicyKind::Fine).mapping(Mapping::Pages);
         let mut objects = Vec::new();
         for (session, of_heap) in (0..).zip([Writes::Barrier, Writes::Hardware, Writes::OfHeap, Writes::Barrier]) {
             let heap = options.clone().writes(of_heap).open_or_create(&path).unwrap();

@@ -3,6 +3,7 @@
 //! - I1. `INSIDE` of a thread with a depth above 0 names the engine and the member of its sections, which live as long as one of these does.
 //! - I2. All sections that a thread is inside are of one heap. So what a thread allocates without saying where belongs to that heap, and nothing that one heap
 //!   owns can be moved into another: values of a heap live no longer than the section in which they are seen.
+//!   (But for one hole: a scoped thread that leaks the section it entered of another heap can give that section the lifetime of the first; see `docs/pitfalls.md`.)
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::checkpoint::Member;

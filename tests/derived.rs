@@ -122,6 +122,34 @@ fn descriptions_say_every_name_place_and_type() {
     assert!(shape.text.contains(";next@32+8:Option<PBox<Shape<u32>>>"), "{}", shape.text);
 }
 
+/// A value of each of two types, for their descriptions.
+fn both<A: Persist, B: Persist>(_: A, _: B) -> Schema {
+    let mut schema = Schema::default();
+    (A::describe(&mut schema), B::describe(&mut schema));
+    schema
+}
+
+#[test]
+fn two_types_of_one_path_are_two() {
+    let one = {
+        #[derive(Persist)]
+        struct Local {
+            _a: u64,
+        }
+        Local { _a: 1 }
+    };
+    let other = {
+        #[derive(Persist)]
+        struct Local {
+            _b: [u8; 3],
+        }
+        Local { _b: [1; 3] }
+    };
+    let schema = both(one, other);
+    let text = schema.text();
+    assert!(text.contains("Local{v1;8/8;_a@0+8:u64}") && text.contains("Local#2{v1;3/1;_b@0+3:[u8;3]}"), "{text}");
+}
+
 /// The offsets in a description of a variant are computed: here they are compared with addresses.
 #[test]
 fn fields_of_variants_lie_where_they_are_described() {

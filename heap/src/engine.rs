@@ -13,8 +13,7 @@ use crate::options::HeapOptions;
 use crate::stats::{Counters, Opened, Stats};
 use crate::sys;
 use crate::track::{self, TrackerKind};
-use crate::typed::{Purpose, Seeds};
-use std::collections::HashMap;
+use crate::typed::{Seeds, Walked};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, Weak};
 
@@ -80,16 +79,14 @@ pub struct Engine {
     writer: Option<Writer>,
     meter: StoreMeter,
     on_panic: OnPanic,
-    /// Whether roots are walked when they are first found.
-    pub(crate) verifies: bool,
     /// The types of what was allocated, if they are noted.
     pub(crate) types: Option<TypeNames>,
     /// Held while a root is found.
     pub(crate) preparing: Mutex<()>,
     /// Where maps get the seeds of their hashes from.
     pub(crate) seeds: Seeds,
-    /// The shared objects that were reached when roots were first found.
-    pub(crate) shared: Mutex<HashMap<Purpose, HashMap<u64, &'static str>>>,
+    /// What was reached when roots were first found.
+    pub(crate) walked: Mutex<Walked>,
 }
 
 impl Engine {
@@ -165,11 +162,10 @@ impl Engine {
             counters: Mutex::new(Counters::new(opened)),
             meter: store.meter(),
             on_panic: OnPanic::default(),
-            verifies: false,
             types: None,
             preparing: Mutex::new(()),
             seeds: Seeds::new(recovered.heap_id, recovered.epoch),
-            shared: Mutex::new(HashMap::new()),
+            walked: Mutex::new(Walked::default()),
             writer: Some(writer.serve(store)),
         }
     }
@@ -177,7 +173,10 @@ impl Engine {
     /// The same engine, with what `options` say of how it is used.
     #[must_use]
     pub fn with(mut self, options: &HeapOptions) -> Self {
-        (self.on_panic, self.verifies) = (options.on_panic, options.verify);
+        self.on_panic = options.on_panic;
+        if options.verify {
+            self.walked = Mutex::new(Walked::verified(&self.allocator));
+        }
         self.types = options.trace_types.then(TypeNames::default);
         self
     }

@@ -10,7 +10,7 @@ use crate::checkpoint::Stopped;
 use crate::engine::Engine;
 use crate::heap::Heap;
 use crate::sys;
-use crate::typed::{Held, Purpose, Reached, Walker};
+use crate::typed::{Held, PArc, Purpose, Reached, Walker};
 use std::any::type_name;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -150,7 +150,7 @@ impl Heap {
         let engine = self.engine();
         let mut cached = HashSet::new();
         stopped.visit_caches(|cache| cached.extend(cache.slots()));
-        let mut walker = Walker::new(&engine.allocator, Purpose::Trace).with_cached(cached.clone());
+        let mut walker = Walker::new(engine, Purpose::Trace).with_cached(cached.clone());
         for (name, addr, walk) in lock(&engine.roots).each() {
             let walk = walk.ok_or_else(|| {
                 let what = format!(
@@ -178,8 +178,8 @@ impl Heap {
 /// Whether the count of what was reached is wrong.
 fn miscount(address: u64, reached: &Reached) -> Option<Miscount> {
     let Held::Shared(owners) = reached.held else { return None };
-    // SAFETY: a shared object begins with its count, and was found to be there; the world is stopped.
-    let counted = unsafe { sys::ptr(address).cast::<u64>().read() };
+    // SAFETY: a shared object, which was found to be there; the world is stopped.
+    let counted = unsafe { PArc::<()>::count_at(address) };
     (counted != owners).then_some(Miscount { address, type_name: reached.type_name, counted, owners })
 }
 

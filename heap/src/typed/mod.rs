@@ -28,6 +28,7 @@ pub mod serde;
 #[cfg(all(test, not(any(loom, shuttle))))]
 pub(crate) mod tests;
 mod walk;
+mod walked;
 
 pub use btree::{PBTreeMap, PBTreeSet};
 pub use hash_map::{PBuildHasher, PHashMap, Seeds};
@@ -44,6 +45,7 @@ pub use pvec::{CollectIn, FromIteratorIn, PVec};
 pub use root::{Root, RootMut, RootRef};
 pub use schema::{Fields, Schema, fingerprint, first_difference};
 pub use walk::{Held, Purpose, Reached, Walker};
+pub use walked::Walked;
 
 use crate::base::{Error, ErrorKind, Result};
 use crate::engine::is_only_one_open;

@@ -426,7 +426,7 @@ unsafe impl<T: Persist> Persist for PVec<'_, T> {
             return Err(walker.invalid::<Self>(format_args!("length {len} with a capacity of {capacity}")));
         }
         if capacity == 0 {
-            return Ok(());
+            return walker.belongs::<Self>(addr);
         }
         let bytes = usize::try_from(capacity).ok().and_then(|capacity| capacity.checked_mul(size_of::<T>()));
         let bytes = bytes.ok_or_else(|| walker.invalid::<Self>(format_args!("a capacity of {capacity}")))?;

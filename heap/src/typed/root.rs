@@ -3,12 +3,13 @@
 use super::access::{read_ptr, write_ptr};
 use super::walk::{Purpose, Walker};
 use super::{PBox, Persist, Predecessor, Schema};
-use crate::base::sync::lock;
+use crate::base::sync::{MutexGuard, lock};
 use crate::base::{Error, ErrorKind, Result};
 use crate::checkpoint::{Lookup, RootType};
 use crate::heap::Heap;
 use crate::section::Section;
 use std::alloc::Layout;
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
@@ -31,6 +32,19 @@ pub struct RootRef<'r, T: Persist> {
 pub struct RootMut<'r, T: Persist> {
     _release: Release<'r>,
     value: &'r mut T::In<'r>,
+}
+
+thread_local!(static IS_PREPARING: Cell<bool> = const { Cell::new(false) });
+
+/// While this lives, no other thread finds a root of the heap; and this one is refused, where it would wait for itself.
+struct OneAtATime<'h> {
+    _lock: MutexGuard<'h, ()>,
+}
+
+impl Drop for OneAtATime<'_> {
+    fn drop(&mut self) {
+        IS_PREPARING.set(false);
+    }
 }
 
 /// Ends a borrow.
@@ -83,7 +97,7 @@ impl Heap {
         let section = self.try_enter()?;
         let kind = RootType::of::<T>();
         let identity = kind.identity();
-        let _one_at_a_time = lock(&self.engine().preparing);
+        let _one_at_a_time = self.one_at_a_time()?;
         let found = lock(&self.engine().roots).find(name, &kind);
         match found {
             Lookup::Nothing => return Ok(None),
@@ -120,14 +134,26 @@ impl Heap {
     pub fn swap_roots(&self, pairs: &[(&str, &str)]) -> Result<()> {
         let _section = self.try_enter()?;
         // What is being prepared stays where it is.
-        let _one_at_a_time = lock(&self.engine().preparing);
+        let _one_at_a_time = self.one_at_a_time()?;
         lock(&self.engine().roots).swap(pairs)
+    }
+
+    /// # Errors
+    /// `InvalidArgument` in functions that are called while a root is found.
+    fn one_at_a_time(&self) -> Result<OneAtATime<'_>> {
+        if IS_PREPARING.get() {
+            let what = "roots cannot be looked for by what is called while one is found: `Migrate::migrate`, functions for fields that are made anew, `Hash`, `BuildHasher`";
+            return Err(Error::new(ErrorKind::InvalidArgument, format!("{}: {what}", self.path().display())));
+        }
+        let _lock = lock(&self.engine().preparing);
+        IS_PREPARING.set(true);
+        Ok(OneAtATime { _lock })
     }
 
     /// What is done once in each process before a root is used.
     fn prepare<T: Persist>(&self, name: &str, addr: u64, section: &Section<'_>) -> Result<()> {
         let engine = self.engine();
-        if engine.verifies {
+        if lock(&engine.walked).verifies() {
             // SAFETY: nobody has found the root yet in this process, and what it shares with others is not walked again.
             unsafe { self.walk(Purpose::Trace, name, section, |walker| walker.root::<T>(addr))? };
         }
@@ -151,12 +177,13 @@ impl Heap {
         walk: impl FnOnce(&mut Walker<'_>) -> Result<()>,
     ) -> Result<()> {
         let engine = self.engine();
-        let mut shared = lock(&engine.shared);
-        let mut walker = Walker::new(&engine.allocator, purpose).with_cached(section.cached());
-        walker.skip(shared.get(&purpose));
-        walk(&mut walker).map_err(|e| e.context(format_args!("{}: root `{name}`", self.path().display())))?;
-        shared.entry(purpose).or_default().extend(walker.into_shared());
-        Ok(())
+        let mut walked = lock(&engine.walked);
+        let mut walker = Walker::new(engine, purpose).with_cached(section.cached()).after(&walked);
+        let result = walk(&mut walker);
+        let reached = walker.into_reached();
+        // SAFETY: the walk has found it good; nobody uses it, by the contract of this function.
+        let result = result.and_then(|()| unsafe { walked.add(purpose, reached) });
+        result.map_err(|e| e.context(format_args!("{}: root `{name}`", self.path().display())))
     }
 
     /// Brings the root `name` at `addr`, of which nothing was used in this process if it `is_fresh`, from an older type to `T`, by `steps`.
@@ -172,7 +199,7 @@ impl Heap {
         lock(&engine.roots).hold(name)?;
         let held = Release { heap: self, name, alone: true };
         let oldest = &steps[0];
-        if is_fresh && engine.verifies {
+        if is_fresh && lock(&engine.walked).verifies() {
             // SAFETY: nobody has the root, which is of another type than this program's others.
             unsafe { self.walk(Purpose::Trace, name, section, |walker| (oldest.walk)(walker, addr))? };
         }

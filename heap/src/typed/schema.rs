@@ -15,8 +15,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 /// What a type looks like in memory.
 #[derive(Default)]
 pub struct Schema {
-    /// The types that are defined: their name for the compiler, and here.
-    known: Vec<(&'static str, String)>,
+    /// The types that are defined, whatever their lifetimes, and their names here.
+    known: Vec<(TypeId, String)>,
     /// Their definitions.
     text: String,
     rebuilds: bool,
@@ -53,6 +53,11 @@ impl Schema {
         }
     }
 
+    /// The definitions so far.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Defines `T` as `name` with the types `arguments`, unless it is known; `what` adds the fields. Returns the name.
     pub fn define<T>(
         &mut self,
@@ -61,8 +66,8 @@ impl Schema {
         arguments: &[String],
         what: impl FnOnce(&mut Fields<'_>),
     ) -> String {
-        let of_compiler = std::any::type_name::<T>();
-        if let Some((_, name)) = self.known.iter().find(|(known, _)| *known == of_compiler) {
+        let id = typeid::of::<T>();
+        if let Some((_, name)) = self.known.iter().find(|(known, _)| *known == id) {
             return name.clone();
         }
         let full = if arguments.is_empty() { name.to_owned() } else { format!("{name}<{}>", arguments.join(",")) };
@@ -74,7 +79,7 @@ impl Schema {
             }
             name = format!("{full}#{number}");
         }
-        self.known.push((of_compiler, name.clone()));
+        self.known.push((id, name.clone()));
         let mut fields = Fields { schema: self, text: String::new() };
         what(&mut fields);
         let fields = fields.text;

@@ -5,6 +5,8 @@ mod cells;
 #[cfg(not(any(loom, shuttle)))]
 mod hostile;
 #[cfg(not(any(loom, shuttle)))]
+mod roots;
+#[cfg(not(any(loom, shuttle)))]
 mod shared;
 
 use super::*;

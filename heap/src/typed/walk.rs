@@ -4,14 +4,17 @@
 //! - K2. What an address leads to is checked before it is read: an allocated object of this heap that is large enough, aligned, starts there, and lies in a slot or in a page run
 //!   as its size says, because that is how it will be found again.
 //! - K3. A walk ends, whatever the bytes are: each object is walked once, values without a size are one, and objects wait in a queue, not on the stack.
+//! - K4. A walk that makes fields anew goes where such fields are, and nowhere else: others may be using what has none.
 
-use super::Persist;
 use super::access::in_slot;
-use crate::alloc::Allocator;
+use super::walked::Walked;
+use super::{Persist, Schema};
 use crate::arena::dense_address;
 use crate::base::{Error, ErrorKind, Result};
+use crate::engine::Engine;
 use crate::sys;
 use std::alloc::Layout;
+use std::any::TypeId;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -50,6 +53,8 @@ struct Values {
     offset: usize,
     count: usize,
     type_name: &'static str,
+    /// Whether looking at them may change them.
+    interior: bool,
     walk: WalkAll,
 }
 
@@ -67,7 +72,11 @@ struct Later {
 /// Goes through a heap from value to value. [`Persist::walk`] tells it what a value owns.
 pub struct Walker<'w> {
     purpose: Purpose,
-    allocator: &'w Allocator,
+    engine: &'w Engine,
+    /// What is known from the walks of other roots.
+    walked: Option<&'w Walked>,
+    /// Whether types have fields that are made anew, or own such.
+    rebuilds: HashMap<TypeId, bool>,
     /// Slots that are taken from their zones, and not allocated.
     cached: HashSet<u64>,
     reached: HashMap<u64, Reached>,
@@ -78,10 +87,25 @@ pub struct Walker<'w> {
 }
 
 impl<'w> Walker<'w> {
-    /// A walk through the heap of `allocator`.
-    pub(crate) fn new(allocator: &'w Allocator, purpose: Purpose) -> Self {
-        let (cached, reached) = (HashSet::new(), HashMap::new());
-        Self { purpose, allocator, cached, reached, queue: Vec::new(), later: Vec::new(), object: 0, field: "" }
+    /// A walk through the heap of `engine`.
+    pub(crate) fn new(engine: &'w Engine, purpose: Purpose) -> Self {
+        Self {
+            purpose,
+            engine,
+            walked: None,
+            rebuilds: HashMap::new(),
+            cached: HashSet::new(),
+            reached: HashMap::new(),
+            queue: Vec::new(),
+            later: Vec::new(),
+            object: 0,
+            field: "",
+        }
+    }
+
+    /// Leaves out shared objects that earlier walks have reached, because others may be using them, and refuses what these say cannot be.
+    pub(crate) fn after(self, walked: &'w Walked) -> Self {
+        Self { walked: Some(walked), ..self }
     }
 
     /// Refuses what leads to these slots: they lie in caches of threads.
@@ -102,7 +126,7 @@ impl<'w> Walker<'w> {
             self.object = values.addr;
             self.field = "";
             // Only the start of an object tells whether it lies in a slot.
-            let start = self.pointer(values.addr).wrapping_add(values.offset);
+            let start = self.pointer(values.addr, values.interior).wrapping_add(values.offset);
             // SAFETY: the values lie in an allocated object (K2), which nobody else uses, by the contract of this function.
             unsafe { (values.walk)(start, values.count, self) }.map_err(|e| within(e, values.type_name))?;
         }
@@ -133,19 +157,6 @@ impl<'w> Walker<'w> {
         }
     }
 
-    /// Shared objects that are not to be walked again: others may be using them.
-    pub(crate) fn skip(&mut self, shared: Option<&HashMap<u64, &'static str>>) {
-        let shared = shared.into_iter().flatten();
-        self.reached.extend(shared.map(|(addr, type_name)| (*addr, Reached { held: Held::Shared(0), type_name })));
-    }
-
-    /// The shared objects that were reached, and their types.
-    pub(crate) fn into_shared(self) -> impl Iterator<Item = (u64, &'static str)> {
-        let shared =
-            |(addr, reached): (u64, Reached)| (reached.held != Held::Owned).then_some((addr, reached.type_name));
-        self.reached.into_iter().filter_map(shared)
-    }
-
     /// What was reached, by address.
     pub(crate) fn into_reached(self) -> HashMap<u64, Reached> {
         self.reached
@@ -164,6 +175,7 @@ impl<'w> Walker<'w> {
 
     /// The object at `addr` has one owner, who is looked at.
     fn claim(&mut self, addr: u64, type_name: &'static str) -> Result<()> {
+        self.claimable(addr)?;
         match self.reached.entry(addr) {
             Entry::Occupied(other) => {
                 let other = other.get().type_name;
@@ -176,28 +188,26 @@ impl<'w> Walker<'w> {
         }
     }
 
+    /// Whether what earlier walks have found leaves the object at `addr` to this one.
+    fn claimable(&self, addr: u64) -> Result<()> {
+        match self.walked.is_none_or(|walked| walked.is_unclaimed(self.purpose, addr)) {
+            true => Ok(()),
+            false => {
+                let what = format_args!("{addr:#x} was free when the heap was opened, or another root owns it");
+                Err(self.wrong(what))
+            }
+        }
+    }
+
     /// The value that is looked at owns the `bytes` bytes at `addr`, alone: memory from [`Section::alloc`](crate::Section::alloc), in which nothing owns anything. For types
     /// that implement [`Persist`] by hand.
     ///
     /// # Errors
     /// `Corrupt` if there is no such object, or if it is owned already.
     pub fn owns_bytes(&mut self, addr: u64, bytes: usize) -> Result<()> {
-        match self.allocator.live_bytes(addr) {
-            Some(usable) if usable >= bytes && !self.cached.contains(&addr) => {}
-            Some(usable) => {
-                return Err(self.wrong(format_args!("{addr:#x} has {usable} bytes, not {bytes}, or is free")));
-            }
-            None => return Err(self.wrong(format_args!("{addr:#x} is no object of this heap"))),
-        }
-        match self.reached.entry(addr) {
-            Entry::Occupied(other) => {
-                let other = other.get().type_name;
-                Err(self.wrong(format_args!("{addr:#x} is owned twice, as {other} and as bytes")))
-            }
-            Entry::Vacant(place) => {
-                place.insert(Reached { held: Held::Owned, type_name: "bytes" });
-                Ok(())
-            }
+        match self.usable(addr)? {
+            usable if usable >= bytes => self.claim(addr, "bytes"),
+            usable => Err(self.wrong(format_args!("{addr:#x} has {usable} bytes, not {bytes}"))),
         }
     }
 
@@ -208,6 +218,10 @@ impl<'w> Walker<'w> {
     pub fn shares<T: Persist>(&mut self, addr: u64) -> Result<()> {
         self.check::<T>(addr, 1, size_of::<T>())?;
         let type_name = std::any::type_name::<T>();
+        let seen = self.walked.and_then(|walked| walked.shared(self.purpose, addr));
+        if seen.is_none() && !self.reached.contains_key(&addr) {
+            self.claimable(addr)?;
+        }
         match self.reached.entry(addr) {
             Entry::Occupied(mut other) => match other.get_mut() {
                 Reached { held: Held::Shared(count), type_name: other } if *other == type_name => {
@@ -220,10 +234,26 @@ impl<'w> Walker<'w> {
                 }
             },
             Entry::Vacant(place) => {
+                if let Some(other) = seen.filter(|seen| *seen != type_name) {
+                    return Err(self.wrong(format_args!("{addr:#x} is held as {other} and as {type_name}")));
+                }
                 place.insert(Reached { held: Held::Shared(1), type_name });
-                self.enqueue::<T>(addr, 1);
+                if seen.is_none() {
+                    self.enqueue::<T>(addr, 1);
+                }
                 Ok(())
             }
+        }
+    }
+
+    /// The value that is looked at owns nothing yet, and says that it belongs to the heap that `tag` stands for (Y2).
+    ///
+    /// # Errors
+    /// `Corrupt` if that is another one.
+    pub(crate) fn belongs<T>(&self, tag: u64) -> Result<()> {
+        match tag == self.engine.tag() || tag == 0 {
+            true => Ok(()),
+            false => Err(self.invalid::<T>(format_args!("what is empty and belongs to heap {tag:#x}"))),
         }
     }
 
@@ -265,21 +295,30 @@ impl<'w> Walker<'w> {
             return Err(self.wrong(format_args!("{addr:#x} is not aligned for {name}")));
         }
         let fits = count.checked_mul(size_of::<T>()).is_some_and(|used| used <= bytes);
-        let usable = self.allocator.live_bytes(addr).filter(|_| !self.cached.contains(&addr));
-        match usable {
-            Some(usable) if usable >= bytes && fits => {}
-            Some(usable) => {
-                let what = format_args!("{addr:#x} has {usable} bytes, too few for {count} of {name} in {bytes}");
-                return Err(self.wrong(what));
-            }
-            None => return Err(self.wrong(format_args!("{addr:#x} is no object of this heap"))),
+        let usable = self.usable(addr)?;
+        if usable < bytes || !fits {
+            let what = format_args!("{addr:#x} has {usable} bytes, too few for {count} of {name} in {bytes}");
+            return Err(self.wrong(what));
         }
         let expects_slot = Layout::from_size_align(bytes, align_of::<T>()).is_ok_and(in_slot);
-        if expects_slot != self.allocator.is_slot(addr) {
+        if expects_slot != self.engine.allocator.is_slot(addr) {
             let where_ = if expects_slot { "a page run" } else { "a slot" };
             return Err(self.wrong(format_args!("{addr:#x} is {where_}, where {bytes} bytes of {name} are not")));
         }
         Ok(())
+    }
+
+    /// How many bytes the object at `addr` may use.
+    fn usable(&self, addr: u64) -> Result<usize> {
+        let usable = self.engine.allocator.live_bytes(addr).filter(|_| !self.cached.contains(&addr));
+        usable.ok_or_else(|| self.wrong(format_args!("{addr:#x} is no object of this heap")))
+    }
+
+    /// Whether there is anything to do in values of `T`.
+    fn is_of_interest<T: Persist>(&mut self) -> bool {
+        let mut rebuilds =
+            || *self.rebuilds.entry(typeid::of::<T>()).or_insert_with(|| Schema::of::<T>().rebuilds);
+        !T::ANY_BYTES && (self.purpose == Purpose::Trace || rebuilds())
     }
 
     fn enqueue<T: Persist>(&mut self, addr: u64, count: usize) {
@@ -291,19 +330,19 @@ impl<'w> Walker<'w> {
             }
             Ok(())
         }
-        if T::ANY_BYTES || count == 0 {
+        if count == 0 || !self.is_of_interest::<T>() {
             return;
         }
-        let type_name = std::any::type_name::<T>();
+        let (type_name, interior) = (std::any::type_name::<T>(), T::INTERIOR);
         let count = if size_of::<T>() == 0 { 1 } else { count };
-        self.queue.push(Values { addr, offset: 0, count, type_name, walk: walk::<T> });
+        self.queue.push(Values { addr, offset: 0, count, type_name, interior, walk: walk::<T> });
     }
 
     /// Like [`Walker::owns`], for an object that is no array: `walk` is called with a pointer to its byte `offset`, and `count`.
     ///
     /// # Errors
     /// `Corrupt` if there is no object of `bytes` bytes, aligned to `align`, or if it is owned already.
-    pub(crate) fn owns_other<T>(
+    pub(crate) fn owns_other<T: Persist>(
         &mut self,
         addr: u64,
         (bytes, align): (usize, usize),
@@ -316,22 +355,21 @@ impl<'w> Walker<'w> {
         if !addr.is_multiple_of(align as u64) {
             return Err(self.wrong(format_args!("{addr:#x} is not aligned to {align}")));
         }
-        self.queue.push(Values { addr, offset, count, type_name, walk });
-        Ok(self.pointer(addr))
+        if self.is_of_interest::<T>() {
+            self.queue.push(Values { addr, offset, count, type_name, interior: T::INTERIOR, walk });
+        }
+        Ok(self.pointer(addr, false))
     }
 
     /// The heap address that `object` points to, if it points into the heap at all.
     pub(crate) fn address_of(&self, object: *mut u8) -> u64 {
-        self.allocator.address_of(object)
+        self.engine.allocator.address_of(object)
     }
 
     /// Through the dense lane, unless it writes.
-    fn pointer(&self, addr: u64) -> *mut u8 {
-        sys::ptr(if self.allocator.is_slot(addr) && self.purpose != Purpose::Rebuild {
-            dense_address(addr)
-        } else {
-            addr
-        })
+    fn pointer(&self, addr: u64, writes: bool) -> *mut u8 {
+        let is_only_read = self.purpose != Purpose::Rebuild && !writes;
+        sys::ptr(if is_only_read && self.engine.allocator.is_slot(addr) { dense_address(addr) } else { addr })
     }
 }
 

@@ -23,7 +23,7 @@ unsafe impl<K: Persist, V: Persist> Persist for PBTreeMap<'_, K, V> {
             return Err(walker.invalid::<Self>(format_args!("{len} values, {height} levels")));
         }
         if height == 0 {
-            return Ok(());
+            return walker.belongs::<Self>(root);
         }
         let found = walk_nodes::<K, V>(At { addr: root, level: height as u32 - 1 }, walker)?;
         if found == len {

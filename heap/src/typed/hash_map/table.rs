@@ -260,8 +260,9 @@ impl<T: Persist> Table<T> {
     /// That of [`Persist::walk`].
     pub unsafe fn walk(this: *mut Self, walker: &mut Walker<'_>) -> Result<()> {
         // SAFETY: readable by the contract of this function; a plain number.
-        if unsafe { (*this).tag } != 0 {
-            return Ok(());
+        let tag = unsafe { (*this).tag };
+        if tag != 0 {
+            return walker.belongs::<Self>(tag);
         }
         let shape = Shape::of_tables();
         // SAFETY: as above; the pointer word is read as one, whatever it is.

@@ -326,7 +326,7 @@ fn walked<T: Persist>(value: T, heap: &Heap) -> (Result<()>, T) {
     let section = heap.enter();
     let boxed = PBox::new_in(value, &section);
     // SAFETY: an object that nobody else uses.
-    let said = unsafe { Walker::new(&heap.engine().allocator, Purpose::Trace).root::<T>(PBox::address(&boxed)) };
+    let said = unsafe { Walker::new(heap.engine(), Purpose::Trace).root::<T>(PBox::address(&boxed)) };
     (said, PBox::into_inner(boxed))
 }
 

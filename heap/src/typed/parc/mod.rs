@@ -163,6 +163,15 @@ impl<T> PArc<'_, T> {
         own_ptr(self.addr.get())
     }
 
+    /// How many owners the object at `addr` counts.
+    ///
+    /// # Safety
+    /// It is an object that `PArc`s own, whatever its type, and nobody changes its count.
+    pub(crate) unsafe fn count_at(addr: u64) -> u64 {
+        // SAFETY: such an object begins with its count.
+        unsafe { own_ptr::<u64>(addr).read() }
+    }
+
     #[inline]
     fn count(this: &Self) -> &Count {
         // SAFETY: the object is there for as long as an owner is; its count is an atomic, which nobody has a unique reference to. It is in the object's own lane, where

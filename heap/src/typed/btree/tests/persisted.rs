@@ -13,7 +13,7 @@ fn walked(damage: impl FnOnce(&mut Map<'_>) -> Box<dyn FnOnce(&mut Map<'_>)>) ->
     let map: Map<'_> = (0..100).map(|n| (n, PString::from_str_in("text", &section))).collect_in(&section);
     let mut map = crate::typed::PBox::new_in(map, &section);
     let mend = damage(&mut map);
-    let mut walker = Walker::new(&section.engine().allocator, Purpose::Trace);
+    let mut walker = Walker::new(section.engine(), Purpose::Trace);
     // SAFETY: a map that nobody uses meanwhile.
     let result = unsafe { walker.root::<Map<'_>>(crate::typed::PBox::address(&map)) };
     mend(&mut map);
@@ -108,7 +108,7 @@ fn a_walk_reaches_what_keys_and_values_own() {
     let reached = {
         let section = heap.enter();
         let mut map = root.write(&section).unwrap();
-        let mut walker = Walker::new(&section.engine().allocator, Purpose::Trace);
+        let mut walker = Walker::new(section.engine(), Purpose::Trace);
         let addr = section.engine().allocator.address_of((&raw mut *map).cast());
         // SAFETY: a map that nobody uses meanwhile.
         unsafe { walker.root::<Sets<'_>>(addr) }.unwrap();

@@ -109,7 +109,7 @@ fn a_damaged_table_is_refused_and_a_whole_one_is_not() {
     let mut boxed: PBox<'_, Map<'_>> = PBox::new_in(pairs.collect_in(&section), &section);
     let addr = PBox::address(&boxed);
     // SAFETY: an object that nobody uses meanwhile.
-    let walk = || unsafe { Walker::new(&heap.engine().allocator, Purpose::Trace).root::<Map<'_>>(addr) };
+    let walk = || unsafe { Walker::new(heap.engine(), Purpose::Trace).root::<Map<'_>>(addr) };
     walk().unwrap();
     for (name, damage) in damages() {
         // SAFETY: undone before the map is used again.

@@ -24,7 +24,8 @@ fn alloc(heap: &Heap, count: u64) -> Vec<u64> {
 
 /// Writes a live object of this thread, which is inside a section. Returns whether it was written past the tracker.
 fn write(addr: u64, seed: u64, writes: Writes) -> bool {
-    let at = write_address(addr, BYTES, writes);
+    // SAFETY: by the caller's word, a live object of as many bytes, in a section.
+    let at = unsafe { write_address(addr, BYTES, writes) };
     let to = std::ptr::with_exposed_provenance_mut::<u8>(at as usize);
     // SAFETY: an object of as many bytes, which nobody else uses.
     unsafe { to.copy_from_nonoverlapping(pattern(seed, BYTES).as_ptr(), BYTES) };

@@ -111,9 +111,11 @@ unsafe fn words<'s>(_section: &'s Section<'_>, addr: u64, words: usize) -> &'s m
     // Relaxed: any order will do.
     let turn = TURN.fetch_add(1, Ordering::Relaxed);
     let writes = if turn.is_multiple_of(2) { Writes::Hardware } else { Writes::Barrier };
-    let addr = write_address(addr, words * size_of::<u64>(), writes);
     // SAFETY: by the contract; heap memory is always initialised, and objects are aligned to 8 bytes here.
-    unsafe { std::slice::from_raw_parts_mut(with_exposed_provenance_mut(addr as usize), words) }
+    unsafe {
+        let addr = write_address(addr, words * size_of::<u64>(), writes);
+        std::slice::from_raw_parts_mut(with_exposed_provenance_mut(addr as usize), words)
+    }
 }
 
 fn sum_of(words: &[u64]) -> u64 {

@@ -28,10 +28,12 @@ pub unsafe fn read(addr: u64, len: usize) -> Vec<u8> {
 /// They fit into one object of an open heap, which nobody else uses meanwhile, and this thread is inside a section.
 pub unsafe fn write(addr: u64, bytes: &[u8]) {
     let draw = mix(addr, bytes.iter().fold(0, |sum, byte| sum + u64::from(*byte)));
-    let addr =
-        write_address(addr, bytes.len(), if draw.is_multiple_of(2) { Writes::Barrier } else { Writes::Hardware });
+    let writes = if draw.is_multiple_of(2) { Writes::Barrier } else { Writes::Hardware };
     // SAFETY: writable by the contract; `bytes` are not in the heap, whose objects nobody borrows here.
-    unsafe { object(addr).as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+    unsafe {
+        let addr = write_address(addr, bytes.len(), writes);
+        object(addr).as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+    }
 }
 
 /// A number that looks random, and is the same for the same `seed` and `i`.

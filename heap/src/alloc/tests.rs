@@ -23,13 +23,13 @@ fn request(size: usize, align: usize) -> Layout {
 }
 
 #[test]
-fn a_fresh_batch_walks_one_lane_and_comes_back_in_order() {
+fn fresh_slots_are_neighbours_by_fours_and_come_in_order() {
     let (allocator, mut cache) = (allocator(Addressing::Lanes), Cache::new());
-    let first = allocator.alloc(&mut cache, request(64, 8)).unwrap();
-    let second = allocator.alloc(&mut cache, request(64, 8)).unwrap();
-    assert_eq!(second - first, PAGE as u64, "the next slot is on the next page of the same lane");
-    let third = (0..7).map(|_| allocator.alloc(&mut cache, request(64, 8)).unwrap()).last().unwrap();
-    assert_eq!(third - first, (1 << 30) + 64, "after the run's frames, the next lane");
+    let objects: Vec<u64> = (0..33).map(|_| allocator.alloc(&mut cache, request(64, 8)).unwrap()).collect();
+    let first = objects[0];
+    assert_eq!(objects[3] - first, 3 * ((1 << 30) + 64), "the slots of a frame, each in its lane");
+    assert_eq!(objects[4] - first, PAGE as u64, "then the same of the next frame");
+    assert_eq!(objects[32] - first, 4 * ((1 << 30) + 64), "after the run's eight frames, the next lanes");
     assert_eq!(allocator.usable_bytes(first), Some(64));
     assert_eq!(allocator.usable_bytes(first + 8), None);
 }
@@ -230,7 +230,7 @@ fn refills_from_a_block_with_few_free_slots_are_not_walks_over_all_of_it() {
 
 /// It is neither armed nor left to the policy while fresh slots come from it: each would fault, and the first would wake it.
 #[test]
-fn the_lane_block_that_fresh_slots_come_from_is_young_until_it_is_filled() {
+fn the_lane_blocks_that_fresh_slots_come_from_are_young_until_they_are_filled() {
     let Some(allocator) = with_huge_pages(PolicyKind::Coarse) else { return };
     let mut cache = Cache::new();
     let counts = |count: usize, cache: &mut Cache| {
@@ -248,10 +248,10 @@ fn the_lane_block_that_fresh_slots_come_from_is_young_until_it_is_filled() {
     if allocator.ladder_stats().huge_blocks == 0 {
         return skip("the kernel has no huge page to give");
     }
-    assert_eq!(first, (1, 0, 0));
-    assert_eq!(counts(0, &mut cache), (1, 0, 0));
-    assert_eq!(counts(3 * BATCH, &mut cache), (1, 0, 0));
-    assert_eq!(counts(4 * BATCH, &mut cache), (0, 1, 0), "filled to its end, and the next one not begun");
-    assert_eq!(counts(BATCH, &mut cache), (1, 1, 0));
-    assert_eq!(counts(8 * BATCH, &mut cache), (1, 2, 0));
+    assert_eq!(first, (4, 0, 0));
+    assert_eq!(counts(0, &mut cache), (4, 0, 0));
+    assert_eq!(counts(15 * BATCH, &mut cache), (4, 0, 0));
+    assert_eq!(counts(16 * BATCH, &mut cache), (0, 4, 0), "filled to their end, and the next ones not begun");
+    assert_eq!(counts(BATCH, &mut cache), (4, 4, 0));
+    assert_eq!(counts(32 * BATCH, &mut cache), (4, 8, 0));
 }

@@ -5,17 +5,18 @@
 //! +------------+----------+----------------+------------+
 //! |    zone    |   lane   |     frame      |    byte    |      address of an object
 //! +------------+----------+----------------+------------+
-//!       |       `------------.------------'
-//!       v                    v
-//!   ZONES[zone] ---> [ lanes ][ groups .... ][ marks ................... ]
-//!                                number / 64   number of the page in its zone
+//!  `------------------.------------------'
+//!                     v
+//!                 [ marks ]      its mark: at a fixed place plus this number (sys::mark)
+//!
+//!  ZONES[zone] -> [ a byte a lane ][ a byte a lane-block, a bit for each of its groups ]
 //! ```
-//! The marks of one lane are neighbours, so a group, which is a cache line of marks, is 64 frames of one lane: what the allocator hands out to one thread at
-//! a time. Objects that are allocated together are marked together, and threads hardly share a line. Eight groups are a lane-block, and one word. A lane without
-//! a mark costs a cut one byte.
+//! The marks of one lane are neighbours, so a group, which is a cache line of marks, is 64 frames of one lane: objects that are allocated together are marked together,
+//! and threads hardly share a line. A lane without a mark costs a cut one byte, a lane-block without one another. To find a mark set takes three instructions; a program that
+//! writes to objects all over memory is slowed down by each instruction, because what the processor does not reach it does not fetch ahead.
 //!
 //! Invariants:
-//! - B1. Whoever writes to a slot through the dense lane has its address from [`write_address`], which marked it, in the same section.
+//! - B1. Whoever writes to a slot through the dense lane has its address from [`write_address`], which found it marked or marked it, in the same section.
 //! - B2. While the world is stopped, group and lane of each mark that is set are set. Whoever sets a mark sets these before his section ends; whoever finds
 //!   the mark or the group set leaves the rest to who set it. The cut takes all three ([`Marks::take`]), so none is set from before it.
 //! - B3. Each pass of a cut takes the marks while the world is stopped. Marks are set inside sections only: none is set meanwhile, and all that were set
@@ -23,7 +24,7 @@
 //! - B4. What is taken goes into the zone's ledger at once, as what a tracker reports does, whatever the state of its lane-block; C2 does the rest.
 //! - B5. What a marked slot's lane-block is compared with, if anything, becomes what the slot holds now ([`Ladder::keep_up`](crate::ladder::Ladder::keep_up)).
 //!   Else a later write by hardware that makes it what it was would look like none.
-//! - B6. A zone's entry in `ZONES` is there before the first of its slots is handed out, and gone before its marks are.
+//! - B6. A zone has marks that can be read as long as it is mapped. Its entry in `ZONES` is there before the first of its slots is handed out, and gone before its marks are.
 //!
 //! So a write through the dense lane is in the next record (C1). It happened in a section, before a cut or after it; before it, its mark is taken by a pass of that
 //! cut, and the slot is copied if it is allocated still. That other ways to catch writes see nothing of it can not hurt, because they only add slots: a cold or sparse
@@ -36,10 +37,10 @@
 
 use super::layout::{ZONE_LANES, dense_address, page_in_zone};
 use crate::base::{
-    BLOCK_FRAMES, Canary, END_ZONE, FrameIndex, LaneBlock, PAGE, SlotIndex, SlotLayout, ZONE_FRAMES, ZONE_SHIFT,
-    ZoneNumber, canary, names::named,
+    BLOCK_FRAMES, Canary, END_ZONE, FrameIndex, LaneBlock, PAGE, SlotIndex, SlotLayout, ZONE_BLOCKS,
+    ZONE_FRAMES, ZONE_SHIFT, ZoneNumber, canary, names::named,
 };
-use crate::sys::LazyBytes;
+use crate::sys::{self, LazyBytes, ZoneMapping};
 use std::ptr;
 // Of std, in models as well: marks are plain memory, and what orders their uses is the gate, which has models of its own.
 use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
@@ -65,33 +66,58 @@ named!(Writes, "way to catch writes", OfHeap = "of-heap", Hardware = "hardware",
 const GROUP: usize = 64;
 /// Groups of a lane-block.
 const GROUPS_OF_BLOCK: usize = BLOCK_FRAMES as usize / GROUP;
-/// Where the groups of a zone start, after a byte for each of its lanes.
-const GROUPS: usize = PAGE;
-/// Where its marks start, after as many groups as it has marks for.
-const MARKS: usize = GROUPS + ZONE_LANES * ZONE_FRAMES as usize / GROUP;
+/// Where the bytes of lane-blocks start, after a byte for each lane.
+const BLOCKS: usize = PAGE;
 /// Marks of a lane.
 const LANE_BYTES: usize = ZONE_FRAMES as usize;
-/// Bytes from the marks of a lane to those of the next. Not a power of two: else the marks of one frame, and those of the few frames of a small heap, would all fall into the
-/// same sets of a cache.
-const LANE_STRIDE: usize = LANE_BYTES + if LANE_BYTES < PAGE { 0 } else { PAGE + GROUP };
+/// Lane-blocks of a lane.
+const LANE_BLOCKS: usize = ZONE_BLOCKS as usize;
 /// Marks on a page of them.
 const PAGE_MARKS: usize = if LANE_BYTES < PAGE { LANE_BYTES } else { PAGE };
 /// In an entry of `ZONES`: the zone's heap catches writes by the barrier unless it is told otherwise.
 const BY_DEFAULT: usize = 1;
 
-const _: () = assert!(GROUPS_OF_BLOCK == size_of::<u64>() && ZONE_LANES <= GROUPS && MARKS.is_multiple_of(PAGE));
+const _: () = assert!(GROUPS_OF_BLOCK == u8::BITS as usize && ZONE_LANES <= BLOCKS);
 const _: () = assert!(LANE_BYTES / PAGE_MARKS <= u64::BITS as usize);
 
-/// By zone number: where the marks are, with [`BY_DEFAULT`]; null where there are none (B6).
+/// By zone number: the bytes of its lanes and lane-blocks, with [`BY_DEFAULT`]; null where no marks can be written (B6).
 static ZONES: [AtomicPtr<u8>; END_ZONE as usize] = [const { AtomicPtr::new(ptr::null_mut()) }; END_ZONE as usize];
 
-/// The address to write an object (or `bytes` of one) at `addr` through. Marks it, if that is how its writes are caught; so the caller is inside a section, and
-/// asks again in the next one.
+/// The address to write an object (or `bytes` of one) at `addr` through. Marks it, if that is how its writes are caught.
+///
+/// # Safety
+/// `addr` lies in a zone of an open heap. The caller is inside a section of it, and asks again in the next one.
 #[inline]
-pub fn write_address(addr: u64, bytes: usize, writes: Writes) -> u64 {
+pub unsafe fn write_address(addr: u64, bytes: usize, writes: Writes) -> u64 {
     if writes == Writes::Hardware {
         return addr;
     }
+    debug_assert!(addr as usize % PAGE + bytes <= PAGE, "{bytes} bytes at {addr:#x} are not in one slot");
+    // SAFETY: the zone has marks that can be read (B6), by the contract of this function.
+    if unsafe { is_marked(sys::mark(addr)) } {
+        return dense_address(addr);
+    }
+    // SAFETY: the contract of this function.
+    unsafe { mark(addr, writes) }
+}
+
+/// Whether a mark is set.
+///
+/// # Safety
+/// It can be read.
+#[inline]
+unsafe fn is_marked(mark: *mut u8) -> bool {
+    // Relaxed: nothing is concluded from it before the world is stopped (B2). SAFETY: by the contract; while sections are on, it is used by atomics only (B3).
+    unsafe { AtomicU8::from_ptr(mark) }.load(Ordering::Relaxed) != 0
+}
+
+/// [`write_address`], of what was not marked.
+///
+/// # Safety
+/// The same.
+#[cold]
+#[inline(never)]
+unsafe fn mark(addr: u64, writes: Writes) -> u64 {
     let Some(zone) = ZONES.get((addr >> ZONE_SHIFT) as usize) else { return addr };
     // Relaxed: whoever has an address got it, directly or not, from the thread that claimed the zone, which ordered the store before (B6).
     let zone = zone.load(Ordering::Relaxed);
@@ -99,46 +125,29 @@ pub fn write_address(addr: u64, bytes: usize, writes: Writes) -> u64 {
         return addr;
     }
     debug_assert!(addr != dense_address(addr), "{addr:#x} is in no lane of its own: its mark would be found by nobody");
-    debug_assert!(addr as usize % PAGE + bytes <= PAGE, "{bytes} bytes at {addr:#x} are not in one slot");
     let number = page_in_zone(addr);
-    // SAFETY: the memory at the entry without its tag has a byte for each of ZONE_LANES lanes, then at GROUPS a group for each GROUP of their pages, then from MARKS on (`mark_of`) a mark for
-    // each page; `page_in_zone` gives one of these pages for any address. It is mapped: it goes after the entry does (B6), and the caller's section
-    // keeps the heap open. What is not usable of it ends the process. While sections are on, it is used by atomics only (B3).
+    // SAFETY: the memory at the entry without its tag has a byte for each of ZONE_LANES lanes, then at BLOCKS one for each lane-block of the zone's lanes, of which the address
+    // names one (the contract), as it names a mark. All are there as long as the heap is open (B6), and used by atomics only while sections are on (B3).
     unsafe {
+        AtomicU8::from_ptr(sys::mark(addr)).store(1, Ordering::Relaxed);
         let base = zone.map_addr(|addr| addr & !BY_DEFAULT);
-        // Each only if the one before was not set already, so that threads do not take lines from each other.
-        let _ = set(base.add(mark_of(number)))
-            && set(base.add(GROUPS + number / GROUP))
-            && set(base.add(number / LANE_BYTES));
+        let block = AtomicU8::from_ptr(base.add(BLOCKS + number / BLOCK_FRAMES as usize));
+        let lane = AtomicU8::from_ptr(base.add(number / LANE_BYTES));
+        let group = 1 << (number / GROUP % GROUPS_OF_BLOCK);
+        // Each only if it was not set already, so that threads do not take lines from each other. Relaxed: as in `is_marked`.
+        if block.load(Ordering::Relaxed) & group == 0 {
+            block.fetch_or(group, Ordering::Relaxed);
+            if lane.load(Ordering::Relaxed) == 0 {
+                lane.store(1, Ordering::Relaxed);
+            }
+        }
     }
     dense_address(addr)
 }
 
-/// Where the mark of page `number` of a zone is.
-#[inline]
-const fn mark_of(number: usize) -> usize {
-    MARKS + number / LANE_BYTES * LANE_STRIDE + number % LANE_BYTES
-}
-
-/// Sets a byte. Whether it was not set.
-///
-/// # Safety
-/// It is one that only atomics use meanwhile.
-#[inline]
-unsafe fn set(byte: *mut u8) -> bool {
-    // SAFETY: passed on.
-    let byte = unsafe { AtomicU8::from_ptr(byte) };
-    // Relaxed, both: nothing is concluded from it before the world is stopped (B2).
-    let is_new = byte.load(Ordering::Relaxed) == 0;
-    if is_new {
-        byte.store(1, Ordering::Relaxed);
-    }
-    is_new
-}
-
 /// Zone `number` was mapped a moment ago. Whatever was known of it is of the past: in a forked child, of its parent.
 pub(super) fn forget(number: ZoneNumber) {
-    // Relaxed: as in `write_address`.
+    // Relaxed: as in `mark`.
     ZONES[number.index()].store(ptr::null_mut(), Ordering::Relaxed);
 }
 
@@ -178,31 +187,37 @@ fn gather(bytes: u64) -> u64 {
 #[derive(Debug)]
 pub struct Marks {
     number: ZoneNumber,
-    /// None if the zone has none: then all its writes are caught by hardware.
-    memory: Option<LazyBytes>,
+    /// None if no marks of the zone can be written: then all its writes are caught by hardware.
+    above: Option<LazyBytes>,
+    /// The first mark, of the dense lane.
+    marks: ptr::NonNull<u8>,
     /// By lane, one bit for each page of marks that was ever written.
     pages: Vec<u64>,
 }
 
+// SAFETY: plain bytes, which it writes only while the world is stopped (`take`), and which others use as atomics.
+unsafe impl Send for Marks {}
+// SAFETY: as above; shared access reads nothing through the pointer.
+unsafe impl Sync for Marks {}
+
 impl Marks {
-    /// The marks of zone `number`, which has just been mapped with a lane for each slot of `layout`; a heap that catches writes as `writes` says. Where the system has
-    /// no address space for them, there are none.
-    pub fn new(number: ZoneNumber, layout: SlotLayout, writes: Writes) -> Self {
+    /// The marks of `mapping`, a zone with a lane for each slot of `layout`; a heap that catches writes as `writes` says. Where the system has no address
+    /// space for what they need, none are ever set. They are dropped before the mapping is.
+    pub fn new(mapping: &ZoneMapping, layout: SlotLayout, writes: Writes) -> Self {
         let lanes = usize::from(layout.slots()) + 1;
-        let usable = (MARKS + lanes * LANE_STRIDE).next_multiple_of(PAGE);
-        let memory = LazyBytes::new(usable, (MARKS + ZONE_LANES * LANE_STRIDE).next_multiple_of(PAGE)).ok();
-        let entry = memory.as_ref().map_or(ptr::null_mut(), |memory| {
+        let above = LazyBytes::new((BLOCKS + lanes * LANE_BLOCKS).next_multiple_of(PAGE)).ok();
+        let entry = above.as_ref().map_or(ptr::null_mut(), |above| {
             let tag = if writes == Writes::Barrier { BY_DEFAULT } else { 0 };
-            memory.base().as_ptr().map_addr(|addr| addr | tag)
+            above.base().as_ptr().map_addr(|addr| addr | tag)
         });
-        // Relaxed: as in `write_address`.
-        ZONES[number.index()].store(entry, Ordering::Relaxed);
-        Self { number, memory, pages: vec![0; lanes] }
+        // Relaxed: as in `mark`.
+        ZONES[mapping.number().index()].store(entry, Ordering::Relaxed);
+        Self { number: mapping.number(), above, marks: mapping.marks(), pages: vec![0; lanes] }
     }
 
-    /// No marks, for a zone without lanes.
-    pub fn none(number: ZoneNumber) -> Self {
-        Self { number, memory: None, pages: Vec::new() }
+    /// Marks that are never set, for a zone without lanes.
+    pub fn none(mapping: &ZoneMapping) -> Self {
+        Self { number: mapping.number(), above: None, marks: mapping.marks(), pages: Vec::new() }
     }
 
     /// Calls `each` with the lane-blocks that have marks, in ascending order, and clears these. Lane *l* has `lane_frames[l]` frames: nothing beyond is marked.
@@ -210,23 +225,23 @@ impl Marks {
     /// # Safety
     /// The world is stopped.
     pub unsafe fn take(&mut self, lane_frames: &[u32], mut each: impl FnMut(Marked)) {
-        let Some(memory) = &self.memory else { return };
+        let Some(above) = &self.above else { return };
         for ((lane, &frames), pages) in lane_frames.iter().enumerate().zip(&mut self.pages).skip(1) {
-            // SAFETY: the zone's memory has a byte for each lane. Nobody else uses it, by the contract; what was done to it before happens before (G2).
-            if unsafe { take_if_set(memory.base().add(lane)) } == 0 {
+            // SAFETY: there is a byte for each lane. Nobody else uses it, by the contract; what was done to it before happens before (G2).
+            if unsafe { take_if_set(above.base().add(lane)) } == 0 {
                 continue;
             }
             for block in 0..frames.div_ceil(BLOCK_FRAMES) {
-                let first = lane * LANE_BYTES + (block * BLOCK_FRAMES) as usize;
-                // SAFETY: as above; the lane-block is one of the zone's, whose lanes all have usable marks and groups, and starts at a multiple of a word in both.
-                let groups = unsafe { take_word(memory.base().add(GROUPS + first / GROUP)) };
+                // SAFETY: as above; the lane-block is one of the zone's.
+                let groups = unsafe { take_if_set(above.base().add(BLOCKS + lane * LANE_BLOCKS + block as usize)) };
                 if groups == 0 {
                     continue;
                 }
+                let first = lane * LANE_BYTES + (block * BLOCK_FRAMES) as usize;
                 let mut bits = [0; GROUPS_OF_BLOCK];
-                for group in ones(gather(groups)).map(|group| group as usize) {
-                    // SAFETY: as above: these are the marks of the group.
-                    let marks = unsafe { memory.base().add(mark_of(first) + group * GROUP) };
+                for group in ones(u64::from(groups)).map(|group| group as usize) {
+                    // SAFETY: as above: these are the marks of the group, in a lane that has marks.
+                    let marks = unsafe { self.marks.add(first + group * GROUP) };
                     for word in 0..GROUP / size_of::<u64>() {
                         // SAFETY: as above.
                         bits[group] |= gather(unsafe { take_word(marks.add(word * size_of::<u64>())) }) << (word * 8);
@@ -243,20 +258,20 @@ impl Marks {
 
     /// Bytes of memory that the marks take, but for pages of them that were first written since marks were last taken.
     pub fn memory_bytes(&self) -> usize {
-        // The groups of a lane are a page; so are the lanes.
-        let of_lane = |pages: &u64| pages.count_ones() as usize + 1;
-        let written = self.pages.iter().filter(|pages| **pages != 0).map(of_lane).sum::<usize>();
-        self.pages.capacity() * size_of::<u64>() + (written + usize::from(written > 0)) * PAGE
+        let written = self.pages.iter().map(|pages| pages.count_ones() as usize).sum::<usize>();
+        // The bytes of eight lanes' lane-blocks are a page; so are those of the lanes.
+        let above = if written > 0 { 1 + (self.pages.len() * LANE_BLOCKS).div_ceil(PAGE) } else { 0 };
+        self.pages.capacity() * size_of::<u64>() + (written + above) * PAGE
     }
 }
 
 impl Drop for Marks {
     fn drop(&mut self) {
-        if let Some(memory) = &self.memory {
-            // Not if another heap has the zone by now, as in a child that was forked from this one's process. Relaxed: as in `write_address`.
+        if let Some(above) = &self.above {
+            // Not if another heap has the zone by now, as in a child that was forked from this one's process. Relaxed: as in `mark`.
             let entry = &ZONES[self.number.index()];
             let _ = entry.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |entry| {
-                let is_ours = entry.map_addr(|addr| addr & !BY_DEFAULT) == memory.base().as_ptr();
+                let is_ours = entry.map_addr(|addr| addr & !BY_DEFAULT) == above.base().as_ptr();
                 is_ours.then_some(ptr::null_mut())
             });
         }
@@ -278,7 +293,7 @@ unsafe fn take_if_set<T: Copy + Default + PartialEq>(at: ptr::NonNull<T>) -> T {
     }
 }
 
-/// The same, for the eight bytes at a multiple of eight.
+/// The same, for the eight marks at a multiple of eight.
 ///
 /// # Safety
 /// As for [`take_if_set`].

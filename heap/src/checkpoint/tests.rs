@@ -96,7 +96,7 @@ fn a_lost_record_is_told_again_with_todays_contents() {
     for item in again.items() {
         match item.unwrap() {
             Item::Zone { .. } => zones += 1,
-            Item::Frame { allocated: Some(_), bytes, .. } if !bytes.is_empty() => slots.push(bytes[0]),
+            Item::Frame { allocated: Some(_), bytes, .. } => slots.extend(bytes.chunks(64).map(|slot| slot[0])),
             _ => {}
         }
     }

@@ -72,8 +72,8 @@ pub struct Site<'a> {
     pub taken: &'a [u64],
     /// How many frames of each lane are tracked.
     pub lane_frames: &'a [u32],
-    /// The lane-block that fresh slots come from.
-    pub filling: Option<LaneBlock>,
+    /// The lane-blocks that fresh slots come from.
+    pub filling: &'a [LaneBlock],
 }
 
 impl Ladder {

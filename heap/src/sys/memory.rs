@@ -19,11 +19,11 @@
 
 use super::fork::{fork_generation, install, same_process};
 use super::{
-    limits,
+    LazyBytes, limits,
     pages::{FAULT_AROUND_BYTES, advise, memfd, touch},
 };
 use crate::base::{
-    END_ZONE, Error, ErrorKind, FIRST_ZONE, LANE_SHIFT, PAGE, Result, ZONE_SHIFT, ZoneIndex, ZoneNumber,
+    END_ZONE, Error, ErrorKind, FIRST_ZONE, LANE_SHIFT, PAGE, PAGE_SHIFT, Result, ZONE_SHIFT, ZoneIndex, ZoneNumber,
 };
 use std::{
     ffi::c_void,
@@ -34,6 +34,7 @@ use std::{
         fd::AsRawFd,
         unix::fs::{FileExt, MetadataExt},
     },
+    ptr::NonNull,
     sync::{Arc, Mutex},
 };
 
@@ -95,9 +96,10 @@ impl WorkingMemory {
         check_shape(number, lanes, lane_bytes)?;
         let offset = u64::from(index.0) << ZONE_SHIFT;
         self.arena.grow(offset + lane_bytes)?;
+        let marks = LazyBytes::marks(number, mark_bytes(lanes))?;
         reserve(number)?;
         // From here on the window is ours, and unmapped when `zone` is dropped.
-        let zone = ZoneMapping { number, offset, lane_bytes, arena: Arc::clone(&self.arena) };
+        let zone = ZoneMapping { number, offset, lane_bytes, arena: Arc::clone(&self.arena), marks };
         for lane in 0..=lanes {
             zone.map_lane(lane)?;
         }
@@ -176,6 +178,12 @@ pub struct ZoneMapping {
     offset: u64,
     lane_bytes: u64,
     arena: Arc<Arena>,
+    marks: LazyBytes,
+}
+
+/// How many marks of a zone with so many lanes can be written: all those of lanes.
+fn mark_bytes(lanes: u16) -> usize {
+    if lanes == 0 { 0 } else { (usize::from(lanes) + 1) << (LANE_SHIFT - PAGE_SHIFT) }
 }
 
 impl ZoneMapping {
@@ -251,6 +259,11 @@ impl ZoneMapping {
             advise(range.clone(), libc::MADV_DONTFORK, "MADV_DONTFORK")?;
             advise(range, libc::MADV_DONTDUMP, "MADV_DONTDUMP")
         }
+    }
+
+    /// The first mark of this zone: a byte for each page of the window ([`mark`](super::mark)). All can be read, and those of lanes but the dense one written.
+    pub fn marks(&self) -> NonNull<u8> {
+        self.marks.base()
     }
 
     /// The zone whose window this is.

@@ -49,9 +49,9 @@ pub mod refuse;
 #[cfg(not(any(miri, strewn_twin)))]
 pub use huge::huge_lanes;
 #[cfg(not(any(miri, strewn_twin)))]
-pub use lazy::LazyBytes;
+pub use lazy::{LazyBytes, mark};
 #[cfg(any(miri, strewn_twin))]
-pub use memory::{LazyBytes, huge_lanes};
+pub use memory::{LazyBytes, huge_lanes, mark};
 pub use memory::{WorkingMemory, ZoneMapping, ptr};
 
 /// Asks the processor to fetch the cache line at `at`. A hint: never faults, whatever `at` is.

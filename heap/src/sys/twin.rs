@@ -47,11 +47,30 @@ pub fn huge_lanes() -> &'static super::probe::Feature {
     MISSING.get_or_init(|| super::probe::Feature::Missing("the twin has no huge pages".to_owned()))
 }
 
+/// The marks of each zone: a byte for each frame of each of its lanes.
+static MARKS: [AtomicPtr<u8>; END_ZONE as usize] = [const { AtomicPtr::new(ptr::null_mut()) }; END_ZONE as usize];
+/// The mark of what has none.
+static NONE: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
+
+/// The mark of the page at `addr`; where there are none, a zero that may be read.
+#[inline]
+pub fn mark(addr: u64) -> *mut u8 {
+    // Acquire pairs with the Release of `marks`.
+    let base = MARKS.get((addr >> ZONE_SHIFT) as usize).map_or(ptr::null_mut(), |zone| zone.load(Ordering::Acquire));
+    if base.is_null() {
+        return (&raw const NONE).cast_mut().cast();
+    }
+    let (lane, frame) = (addr >> LANE_SHIFT & 511, addr / PAGE as u64 % u64::from(ZONE_FRAMES));
+    base.wrapping_add((lane * u64::from(ZONE_FRAMES) + frame) as usize)
+}
+
 /// Zeroed memory. All of it is there.
 #[derive(Debug)]
 pub struct LazyBytes {
     base: ptr::NonNull<u8>,
     layout: Layout,
+    /// The zone whose marks it is.
+    zone: Option<ZoneNumber>,
 }
 
 // SAFETY: it owns its memory, and hands out nothing but its address.
@@ -60,19 +79,27 @@ unsafe impl Send for LazyBytes {}
 unsafe impl Sync for LazyBytes {}
 
 impl LazyBytes {
-    /// Makes `reserved` bytes, all of them usable.
+    /// `bytes` bytes, anywhere.
     ///
     /// # Errors
     /// None in the twin.
     ///
     /// # Panics
-    /// If it is not whole pages.
-    pub fn new(usable: usize, reserved: usize) -> Result<Self> {
-        assert!(usable <= reserved && usable.is_multiple_of(PAGE) && reserved.is_multiple_of(PAGE) && reserved > 0);
-        let layout = Layout::from_size_align(reserved, PAGE).expect("so little memory");
+    /// If these are not whole pages.
+    pub fn new(bytes: usize) -> Result<Self> {
+        assert!(bytes.is_multiple_of(PAGE) && bytes > 0);
+        let layout = Layout::from_size_align(bytes, PAGE).expect("so little memory");
         // SAFETY: the layout is not empty.
         let base = ptr::NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
-        Ok(Self { base, layout })
+        Ok(Self { base, layout, zone: None })
+    }
+
+    /// `bytes` marks of zone `number`, which has none, where [`mark`] finds them.
+    fn marks(number: ZoneNumber, bytes: usize) -> Self {
+        let mut memory = Self::new(bytes.next_multiple_of(PAGE)).expect("it has no errors");
+        memory.zone = Some(number);
+        MARKS[number.index()].store(memory.base.as_ptr(), Ordering::Release);
+        memory
     }
 
     /// The first byte.
@@ -83,6 +110,9 @@ impl LazyBytes {
 
 impl Drop for LazyBytes {
     fn drop(&mut self) {
+        if let Some(zone) = self.zone {
+            MARKS[zone.index()].store(ptr::null_mut(), Ordering::Release);
+        }
         // SAFETY: allocated with this layout, and whoever was given its address uses it no longer.
         unsafe { dealloc(self.base.as_ptr(), self.layout) };
     }
@@ -131,7 +161,8 @@ impl WorkingMemory {
         }
         // Release, for `zone_of`: whoever asks got a pointer into the zone from this thread, later.
         BYTES[number.index()].store(layout.size(), Ordering::Release);
-        Ok(ZoneMapping { number, layout })
+        let marks = LazyBytes::marks(number, (usize::from(lanes) + 1) * ZONE_FRAMES as usize);
+        Ok(ZoneMapping { number, layout, marks })
     }
 }
 
@@ -139,12 +170,18 @@ impl WorkingMemory {
 pub struct ZoneMapping {
     number: ZoneNumber,
     layout: Layout,
+    marks: LazyBytes,
 }
 
 impl ZoneMapping {
     /// The zone whose memory this is.
     pub fn number(&self) -> ZoneNumber {
         self.number
+    }
+
+    /// The first mark of this zone: a byte for each frame of each lane ([`mark`]).
+    pub fn marks(&self) -> ptr::NonNull<u8> {
+        self.marks.base()
     }
 
     /// Does nothing: all of the memory is there.

@@ -31,9 +31,14 @@ pub fn notes_ptr<T>(addr: u64, layout: Layout) -> *const T {
 }
 
 /// The pointer to change `bytes` bytes of values of `T` through, at `addr`, within an object of `layout`.
+///
+/// # Safety
+/// There is such an object, in an open heap of which this thread is inside a section, and the pointer is used in that section only.
 #[inline]
-pub fn write_ptr<T: Persist>(addr: u64, bytes: usize, layout: Layout) -> *mut T {
-    sys::ptr(if in_slot(layout) { write_address(addr, bytes, T::WRITES) } else { addr }).cast()
+pub unsafe fn write_ptr<T: Persist>(addr: u64, bytes: usize, layout: Layout) -> *mut T {
+    // SAFETY: the contract of this function; such an object lies in a slot.
+    let at = if in_slot(layout) { unsafe { write_address(addr, bytes, T::WRITES) } } else { addr };
+    sys::ptr(at).cast()
 }
 
 /// The pointer to a value that is being made or given up: at its own address, without a mark. What is new is recorded anyway.

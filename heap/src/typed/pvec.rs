@@ -346,10 +346,14 @@ impl<'s, T: Persist> PVec<'s, T> {
     }
 
     /// Where `count` values from `at` on are to be written.
+    ///
+    /// # Safety
+    /// There is room for some, and for these.
     #[inline]
-    fn written(&mut self, at: usize, count: usize) -> *mut T {
+    unsafe fn written(&mut self, at: usize, count: usize) -> *mut T {
         let addr = self.addr + (at * size_of::<T>()) as u64;
-        write_ptr(addr, count * size_of::<T>(), Self::layout(self.capacity()))
+        // SAFETY: the array has memory, by the contract; it is borrowed, in a section of its heap.
+        unsafe { write_ptr(addr, count * size_of::<T>(), Self::layout(self.capacity())) }
     }
 
     /// Moves the values to new memory with room for `capacity`.

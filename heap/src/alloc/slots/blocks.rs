@@ -56,7 +56,7 @@ impl SlotZone {
             return frames.end;
         }
         let site =
-            Site { mapping: &self.mapping, tracker, taken: &self.taken, lane_frames: &self.lane_frames, filling: None };
+            Site { mapping: &self.mapping, tracker, taken: &self.taken, lane_frames: &self.lane_frames, filling: &[] };
         self.ladder.vacate(block, &site);
         self.vacant.insert(block);
         for frame in frames.clone().map(FrameIndex) {

@@ -77,10 +77,12 @@ impl SlotZone {
             return;
         }
         let (cursor, ledger) = (self.cursor, &mut self.ledger);
-        let filling = (cursor.slot < self.layout.slots() && cursor.at > cursor.first)
-            .then(|| LaneBlock::new(SlotIndex(cursor.slot), cursor.first / BLOCK_FRAMES));
+        let is_filling = cursor.slot < self.layout.slots() && cursor.at > cursor.first;
+        let slots = if is_filling { cursor.slot..cursor.slot + cursor.group } else { 0..0 };
+        let filling: Vec<_> =
+            slots.map(|slot| LaneBlock::new(SlotIndex(slot), cursor.first / BLOCK_FRAMES)).collect();
         let site =
-            Site { mapping: &self.mapping, tracker, taken: &self.taken, lane_frames: &self.lane_frames, filling };
+            Site { mapping: &self.mapping, tracker, taken: &self.taken, lane_frames: &self.lane_frames, filling: &filling };
         self.ladder.climb(&site, |slot, frames| ledger.mark_slot_dirty(frames, slot));
     }
 

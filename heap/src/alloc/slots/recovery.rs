@@ -59,7 +59,7 @@ impl SlotZone {
                 self.ladder.recover(at, self.vacant.contains(&block));
                 if self.ladder.is_huge(block) {
                     let (mapping, taken, lane_frames) = (&self.mapping, &self.taken, &self.lane_frames);
-                    self.ladder.keep_sentinel(at, &Site { mapping, tracker, taken, lane_frames, filling: None });
+                    self.ladder.keep_sentinel(at, &Site { mapping, tracker, taken, lane_frames, filling: &[] });
                 }
             }
             for stretch in self.stretches_in_use(frames) {

@@ -4,6 +4,8 @@ use super::*;
 use crate::arena::lane_range;
 use crate::base::{BLOCK_FRAMES, LaneIndex, block_frames};
 use crate::sys::refuse::{Refusal, can_refuse, refusing};
+use crate::track::fixtures::{Failing, Fuses, NEVER};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The same as in `slots.rs`.
@@ -97,7 +99,7 @@ fn a_lane_that_can_not_be_tracked_is_not_handed_out() {
     let Some(allocator) = with_huge_pages(PolicyKind::Fine).filter(|_| can_refuse()) else { return };
     let mut cache = Cache::new();
     let mut last = None;
-    for count in [3 * BLOCK_FRAMES as usize, BLOCK_OBJECTS] {
+    for count in [4 * BLOCK_FRAMES as usize, BLOCK_OBJECTS] {
         for _ in 0..2 {
             let untracked =
                 refusing(&[Refusal::register(libc::ENOMEM)], || allocator.alloc(&mut cache, request(256, 16)));
@@ -112,4 +114,30 @@ fn a_lane_that_can_not_be_tracked_is_not_handed_out() {
         allocator.check();
     }
     assert_eq!(allocator.seats().len(), 1);
+}
+
+#[test]
+fn of_lanes_that_are_begun_together_those_that_can_be_tracked_are_used() {
+    let Ok(inner) = track::open(TrackerKind::Async) else { return skip("there is no asynchronous tracker") };
+    let fuses = Arc::new(Fuses::default());
+    let tracker = Box::new(Failing { inner, fuses: fuses.clone() });
+    let ladder = (Mapping::Pages, PolicyKind::Fine);
+    let allocator = Allocator::new([9; 16], Addressing::Lanes, tracker, ladder).unwrap();
+    let mut cache = Cache::new();
+    let mut alloc = |count: usize| -> Vec<u64> {
+        (0..count).map(|_| allocator.alloc(&mut cache, request(256, 16)).unwrap()).collect()
+    };
+    fuses.track.set(2);
+    let mut objects = alloc(3);
+    fuses.track.set(NEVER);
+    let (lane, page) = (1 << crate::base::LANE_SHIFT, PAGE as u64);
+    assert_eq!((objects[1] - objects[0], objects[2] - objects[0]), (lane + 256, page), "two lanes, then the next frame");
+    allocator.check();
+    objects.extend(alloc(BLOCK_OBJECTS));
+    cut(&allocator);
+    allocator.check();
+    let count = objects.len();
+    objects.sort_unstable();
+    objects.dedup();
+    assert_eq!((objects.len(), allocator.seats().len()), (count, 1));
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::arena::{Spot, claim_zone, dense_address, page_address, slot_address};
-use crate::base::{FIRST_ZONE, ZoneIndex, ZoneKind};
+use crate::base::{ZONE_PAGES, ZoneIndex, ZoneKind};
 use crate::durable::Addressing;
 use crate::sys::{WorkingMemory, ZoneMapping};
 use proptest::prelude::*;
@@ -12,7 +12,13 @@ fn zone(bytes: u16, writes: Writes) -> (SlotLayout, Marks, ZoneMapping) {
     let layout = SlotLayout::new(bytes).unwrap();
     let memory = WorkingMemory::new().unwrap();
     let mapping = claim_zone(&memory, &[21; 16], ZoneIndex(0), ZoneKind::Slots(layout), Addressing::Lanes).unwrap();
-    (layout, Marks::new(mapping.number(), layout, writes), mapping)
+    (layout, Marks::new(&mapping, layout, writes), mapping)
+}
+
+/// The same, for addresses in zones that the tests have mapped.
+fn write_address(addr: u64, bytes: usize, writes: Writes) -> u64 {
+    // SAFETY: in a zone that is mapped; there are no cuts here.
+    unsafe { super::write_address(addr, bytes, writes) }
 }
 
 fn address(mapping: &ZoneMapping, layout: SlotLayout, (slot, frame): (u16, u32)) -> u64 {
@@ -87,13 +93,10 @@ fn all_frames_that_there_are_are_looked_at_and_all_bytes_are_zeros_then() {
         });
     }
     assert_eq!(found, spots);
-    let base = marks.memory.as_ref().unwrap().base();
-    // SAFETY: these are the bytes of the zone's four lanes, whose groups and marks are usable. No other thread uses them.
-    let set = |bytes: std::ops::Range<usize>| bytes.filter(|at| unsafe { base.add(*at).read() } != 0).count();
-    assert_eq!(
-        set(0..ZONE_LANES) + set(GROUPS..GROUPS + 4 * LANE_BYTES / GROUP) + set(MARKS..MARKS + 4 * LANE_STRIDE),
-        0
-    );
+    let (above, below) = (marks.above.as_ref().unwrap().base(), marks.marks);
+    // SAFETY: these are the bytes of the zone's four lanes. No other thread uses them.
+    let set = |base: ptr::NonNull<u8>, bytes: usize| (0..bytes).filter(|at| unsafe { base.add(*at).read() } != 0).count();
+    assert_eq!(set(above, BLOCKS + 4 * LANE_BLOCKS) + set(below, 4 * LANE_BYTES), 0);
 }
 
 #[test]
@@ -119,15 +122,13 @@ fn what_has_no_marks_is_written_where_it_is() {
     let claim = |kind, how| claim_zone(&memory, &[22; 16], ZoneIndex(0), kind, how).unwrap();
     let run = claim(ZoneKind::Runs, Addressing::Lanes);
     let dense = claim(ZoneKind::Slots(layout), Addressing::Dense);
-    let _marks = Marks::none(dense.number());
+    let _marks = Marks::none(&dense);
+    let last = u64::from(ZONE_PAGES - 1) * PAGE as u64;
     let addresses = [
         page_address(run.number(), FrameIndex(3)),
+        page_address(run.number(), FrameIndex(0)) + last,
         page_address(dense.number(), FrameIndex(0)) + 64,
-        0,
-        16,
-        u64::from(FIRST_ZONE - 1) << ZONE_SHIFT,
-        u64::from(END_ZONE) << ZONE_SHIFT,
-        u64::MAX - 7,
+        page_address(dense.number(), FrameIndex(ZONE_FRAMES - 1)),
     ];
     for addr in addresses {
         assert_eq!(write_address(addr, 8, Writes::Barrier), addr);
@@ -139,8 +140,8 @@ fn what_has_no_marks_is_written_where_it_is() {
     drop(marks);
     assert_eq!(write_address(addr, 8, Writes::Barrier), addr);
     let number = mapping.number();
-    let old = Marks::new(number, layout, Writes::Barrier);
-    let mut new = Marks::new(number, layout, Writes::Barrier);
+    let old = Marks::new(&mapping, layout, Writes::Barrier);
+    let mut new = Marks::new(&mapping, layout, Writes::Barrier);
     drop(old);
     assert_eq!(write_address(addr, 8, Writes::OfHeap), dense_address(addr));
     assert_eq!(taken(&mut new), [(1, 1)]);
@@ -177,7 +178,8 @@ fn memory_grows_with_what_is_marked() {
         taken(&mut marks);
         (marks.memory_bytes() - base) / PAGE
     };
-    // A page for all lanes, one of groups for each, and one of marks for 4096 frames.
-    assert_eq!([(0, 0), (0, 1), (0, 100), (9, 0)].map(&mut mark), [3, 3, 3, 5]);
-    assert_eq!(mark((0, ZONE_FRAMES - 1)), if ZONE_FRAMES > 4096 { 6 } else { 5 });
+    // A page for all lanes, those of all lane-blocks, and one of marks for 4096 frames.
+    let above = 1 + (65 * LANE_BLOCKS).div_ceil(PAGE);
+    assert_eq!([(0, 0), (0, 1), (0, 100), (9, 0)].map(&mut mark), [1, 1, 1, 2].map(|pages| above + pages));
+    assert_eq!(mark((0, ZONE_FRAMES - 1)), above + if ZONE_FRAMES > 4096 { 3 } else { 2 });
 }

@@ -97,9 +97,8 @@ fn records_of_a_heap_that_is_written_all_the_while_are_of_one_instant() {
                 // In turn: both by hardware, both by the barrier, or one of each.
                 let both = [(objects[first], count & 1), (objects[first + half], count >> 1 & 1)];
                 let write = |(addr, how): (u64, usize)| {
-                    let at = write_address(addr, 8, BOTH[how]);
                     // SAFETY: the bytes are those of live objects, which only this thread writes.
-                    unsafe { sys::ptr(at).cast::<u64>().write(count as u64) }
+                    unsafe { sys::ptr(write_address(addr, 8, BOTH[how])).cast::<u64>().write(count as u64) }
                 };
                 shared.enter(|_, _| both.map(write));
                 // Rarely enough that many lane-blocks are clean when they are scanned, and often enough that some are written right after.

@@ -132,7 +132,7 @@ impl Ladder {
             if let Look::Compared(_) = look {
                 self.stats.eager_compares += u64::from(BLOCK_FRAMES);
             }
-            if site.filling == Some(at) {
+            if site.filling.contains(&at) {
                 // SAFETY: as above.
                 unsafe { self.shadows.keep_bytes(at, &view) };
             }
@@ -140,7 +140,7 @@ impl Ladder {
             if matches!(look, Look::Summed { .. }) {
                 mark(slot, at.frames());
             }
-            if site.filling == Some(at) {
+            if site.filling.contains(&at) {
                 return None;
             }
             return seen(State::Young, Written::Some);

@@ -252,7 +252,7 @@ impl Lab {
         let harvested = self.ladder.harvest(&self.tracker, &self.lane_frames, &mut mark);
         if harvested.is_ok() {
             let Self { ladder, mapping, tracker, taken, lane_frames, filling, .. } = self;
-            ladder.climb(&Site { mapping, tracker, taken, lane_frames, filling: *filling }, &mut mark);
+            ladder.climb(&Site { mapping, tracker, taken, lane_frames, filling: filling.as_slice() }, &mut mark);
         }
         // As in the ledger, what was found stays known, also if the rest failed.
         for slot in &marks {
@@ -310,7 +310,7 @@ impl Lab {
         self.taken[frames.start as usize..frames.end as usize].fill(0);
         self.mapping.punch(u64::from(block) * BLOCK_BYTES, BLOCK_BYTES).unwrap();
         let Self { ladder, mapping, tracker, taken, lane_frames, .. } = self;
-        ladder.vacate(block, &Site { mapping, tracker, taken, lane_frames, filling: None });
+        ladder.vacate(block, &Site { mapping, tracker, taken, lane_frames, filling: &[] });
     }
 }
 

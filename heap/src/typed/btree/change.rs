@@ -158,9 +158,9 @@ impl<'a, K: Persist, V: Persist> Unique<'a, K, V> {
     /// Marks the whole node as written, and gives access to it.
     fn arrays(&mut self) -> Arrays<K, V> {
         let layout = Shape::<K, V>::layout(self.at.level);
-        let start = write_ptr::<Node<K, V>>(self.at.addr, layout.size(), layout).cast::<u8>();
-        // SAFETY: the offsets are within the node, or, where there are no edges, at most at its end.
+        // SAFETY: the node is borrowed alone, so this thread is inside a section of its heap; the offsets are within the node, or, where there are no edges, at most at its end.
         unsafe {
+            let start = write_ptr::<Node<K, V>>(self.at.addr, layout.size(), layout).cast::<u8>();
             let keys = start.add(Shape::<K, V>::KEYS).cast();
             let values = start.add(Shape::<K, V>::VALUES).cast();
             let edges = start.wrapping_add(Shape::<K, V>::EDGES).cast();
@@ -171,9 +171,11 @@ impl<'a, K: Persist, V: Persist> Unique<'a, K, V> {
     fn set_len(&mut self, len: usize) {
         let layout = Shape::<K, V>::layout(self.at.level);
         debug_assert!(len <= Shape::<K, V>::CAPACITY);
-        let start = write_ptr::<Node<K, V>>(self.at.addr, size_of::<u32>(), layout);
-        // SAFETY: the node is borrowed alone, and starts with its length.
-        unsafe { (&raw mut (*start).len).write(len as u32) };
+        // SAFETY: the node is borrowed alone, so this thread is inside a section of its heap; it starts with its length.
+        unsafe {
+            let start = write_ptr::<Node<K, V>>(self.at.addr, size_of::<u32>(), layout);
+            (&raw mut (*start).len).write(len as u32);
+        }
     }
 
     /// Puts a value at `index`, and above level 0 the edge that follows it. There must be room.

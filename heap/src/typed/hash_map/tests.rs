@@ -2,7 +2,7 @@
 
 use super::table::Shape;
 use super::*;
-use crate::typed::tests::place;
+use crate::typed::tests::{place, reopen};
 use crate::typed::{Persist, Purpose, Schema, Walker};
 use crate::{CollectIn, ErrorKind, Heap, PBox, PHashSet, PString, PVec, Result};
 use std::cell::Cell;
@@ -26,17 +26,6 @@ fn assert_none<K, V>(map: &PHashMap<'_, K, V>) {
     assert_ne!(words[0], 0, "the tag");
     assert_eq!(words[1..6], [0; 5], "no pointer, to a static of the program least of all");
     assert_eq!((map.len(), map.capacity()), (0, 0));
-}
-
-/// Opens a heap where its objects were, which another test's heap may be using for a moment.
-fn opened(options: &crate::HeapOptions, path: &std::path::Path) -> Heap {
-    for _ in 0..3000 {
-        match options.open(path) {
-            Err(e) if e.kind() == ErrorKind::AddressInUse => std::thread::sleep(std::time::Duration::from_millis(10)),
-            other => return other.unwrap(),
-        }
-    }
-    panic!("{}: the place was in use for half a minute", path.display());
 }
 
 fn live_objects(heap: &Heap) -> u64 {

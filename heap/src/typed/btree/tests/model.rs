@@ -1,6 +1,7 @@
 //! Random operations on a map and on std's, with checkpoints and reopening between them.
 
 use super::*;
+use crate::typed::tests::reopen;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Bound;
 
@@ -47,7 +48,7 @@ macro_rules! model {
             let mut model = BTreeMap::new();
             let (rounds, steps) = if cfg!(miri) { (2, 40) } else { (12, 1500) };
             for _ in 0..rounds {
-                let heap = options.open(&path).unwrap();
+                let heap = reopen(&options, &path);
                 // Small ranges of keys make shallow trees with many hits, large ones deep trees.
                 let keys = rng.random_range(1..some(5000));
                 let shrinks = rng.random_bool(0.4);
@@ -58,7 +59,7 @@ macro_rules! model {
                 heap.check();
                 if rng.random() { drop(heap.close().unwrap()) } else { drop(heap) }
             }
-            let heap = options.open(&path).unwrap();
+            let heap = reopen(&options, &path);
             work(&heap, &mut rng, &mut model, 1, true, 1);
             heap.checkpoint().unwrap();
             let nodes_and_values = heap.stats().unwrap().live_objects;

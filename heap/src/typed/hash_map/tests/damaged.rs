@@ -103,7 +103,8 @@ unsafe fn change_to<T: Copy + 'static>(at: *mut T, change: impl FnOnce(T) -> T) 
 #[test]
 fn a_damaged_table_is_refused_and_a_whole_one_is_not() {
     let (_dir, path) = place();
-    let heap = Heap::create(path).unwrap();
+    // With one seed in a hundred or so, a key that was changed by hand is found where it is.
+    let heap = Heap::options().seed(11).create(path).unwrap();
     let section = heap.enter();
     let pairs = (0..10u64).map(|i| (i, PBox::new_in(i, &section)));
     let mut boxed: PBox<'_, Map<'_>> = PBox::new_in(pairs.collect_in(&section), &section);

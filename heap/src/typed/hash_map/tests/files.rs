@@ -1,6 +1,7 @@
 //! Maps in heaps that are closed, or left as by a crash, and opened again.
 
 use super::*;
+use crate::base::ZONE_SHIFT;
 use crate::sys::refuse::{Refusal, can_refuse, refusing};
 use crate::{OnPanic, TrackerKind};
 use std::path::Path;
@@ -28,7 +29,7 @@ fn an_empty_map_is_empty_when_the_heap_is_opened_again() {
     drop(heap);
     // Never used, emptied, taken out, left behind by a leaked iterator.
     for way in 0..4 {
-        let heap = opened(&Heap::options().verify(true), &path);
+        let heap = reopen(&Heap::options().verify(true), &path);
         with_desk(&heap, |desk, _| {
             assert_none(&desk.0);
             desk.0.extend([(1, 2), (3, 4)]);
@@ -52,7 +53,7 @@ fn maps_in_maps_and_texts_are_there_when_the_heap_is_opened_again() {
     let options = Heap::options().log_bytes(1 << 14).verify(true);
     drop(options.create(&path).unwrap());
     for round in 0..6u64 {
-        let heap = opened(&options, &path);
+        let heap = reopen(&options, &path);
         with_desk(&heap, |(numbers, words, nested, set), section| {
             let text = |text: &str| PString::from_str_in(text, section);
             assert_eq!((numbers.len() as u64, words.len() as u64), (round * 300, round * 7));
@@ -86,7 +87,7 @@ fn what_panics_and_leaks_leave_can_be_stored_and_opened() {
     let mut sum = keys(&heap);
     drop(heap);
     for fuse in (0..120).step_by(3) {
-        let heap = opened(&options, &path);
+        let heap = reopen(&options, &path);
         assert_eq!(keys(&heap), sum, "fuse {fuse}");
         FUSE.set(fuse);
         let _ = catch_unwind(AssertUnwindSafe(|| {
@@ -115,7 +116,9 @@ fn the_same_operations_write_the_same_maps() {
             numbers.extend((0..1000).map(|i| (i, i)));
             numbers.retain(|key, _| key % 3 > 0);
             words.insert(PString::from_str_in("word", section), PVec::new_in(section));
-            (numbers.iter().map(|(key, _)| *key).collect::<Vec<_>>(), crate::typed::hash_map::tests::words(numbers))
+            // But for the zone: another test's heap may have it for a moment.
+            let within = crate::typed::hash_map::tests::words(numbers).map(|word| word % (1 << ZONE_SHIFT));
+            (numbers.iter().map(|(key, _)| *key).collect::<Vec<_>>(), within)
         })
     };
     let both = [0, 1].map(|_| {

@@ -134,7 +134,7 @@ fn run(seed: u64) {
             } else {
                 drop(heap.close().unwrap())
             }
-            heap = opened(&options, &path);
+            heap = reopen(&options, &path);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::alloc::Layout;
 use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
-use strewn::{CutReport, Heap, HeapOptions, Section, TrackerKind};
+use strewn::{CutReport, Heap, HeapOptions, Section, TrackerKind, Writes};
 
 /// Objects allocated or modified in one section.
 const OBJECTS_PER_SECTION: usize = 1000;
@@ -51,9 +51,9 @@ pub struct Checkpoint {
 }
 
 impl Population {
-    /// Creates a heap at `path` and fills it; nothing is durable yet.
+    /// Creates a heap at `path`, whose objects are written by hand, and fills it; nothing is durable yet.
     pub fn create(path: &Path, options: &HeapOptions, objects: usize, bytes: usize) -> Result<Self> {
-        let heap = options.create(path).with_context(|| format!("create {}", path.display()))?;
+        let heap = options.clone().writes(Writes::Hardware).create(path).with_context(|| format!("create {}", path.display()))?;
         let mut population = Self { heap, addresses: Vec::with_capacity(objects), bytes };
         population.grow(objects)?;
         Ok(population)

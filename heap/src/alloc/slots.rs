@@ -6,9 +6,8 @@
 //! - S3. Lane l is mapped and tracked for exactly the frames below `lane_frames[l]`; a slot is handed out only there.
 //! - S4. taken + free + fresh slots below the end of the zone == slots of these frames (see [`SlotZone::check`]). Slots of vacant blocks are fresh.
 //!
-//! Fresh slots are handed out by runs of frames: all frames of a run through its first few lanes, then all through the next few, and so on. What is handed out
-//! one after the other lies in neighbouring slots of a frame, [`GROUP_BYTES`] of them, and then in the next frame: so it is read as fast as what lies in one array. A run is one
-//! of two things:
+//! Fresh slots are handed out by runs of frames: all frames of a run through its first group of lanes, then all through the next, and so on. So what is handed out one after the
+//! other lies in neighbouring slots of a frame, as many as [`groups`] says, and then in the next frame. A run is one of two things:
 //! - *A block that is a huge page*, once the zone has a block full, if slots are small ([`COARSE_SLOT_BYTES_MAX`]) and the kernel can. Each lane maps it by
 //!   one entry, and what is handed out together lies in few lane-blocks, which are the units that the ladder works on. Reading costs the same in any order
 //!   then (ARCHITECTURE.md, "Reading").
@@ -37,11 +36,13 @@ const RUN_FRAMES_MIN: u32 = if cfg!(any(loom, shuttle)) { 2 } else { 8 };
 const RUN_FRAMES_MAX: u32 = if cfg!(any(loom, shuttle)) { 2 } else { 64 };
 /// Fresh slots handed out at a time, unless there are more in a group.
 const BATCH_SLOTS: u32 = 64;
-/// Bytes of neighbouring slots that are handed out one after the other. Reading a word of each of a million objects of 64 B in the order in which they were allocated takes 4.3 ns an object with 64
-/// (one lane at a time), 3.7 with 128, 3.1 with 256, 2.9 with 512, where `Box` takes 3.3: beyond that, what is written together spreads over more lane-blocks for little.
+/// Lanes of a group at least, if there are as many. Reading a word of each of a million objects of 64 B in the order in which they were allocated takes 4.3 ns an object if one lane is
+/// filled after the other, 3.7 with two at a time, 3.1 with four, 2.9 with eight, 2.7 with 16, and 2.2 with all; through `Box`es it takes 2.4 to 3.3.
+const GROUP_LANES: usize = 4;
+/// Bytes of a group at least, if there are as many.
 const GROUP_BYTES: usize = 256;
-/// The least lanes of a group, if there are as many.
-const GROUP_LANES_MIN: usize = 4;
+/// Lanes of a group at most.
+const GROUP_LANES_MAX: usize = BATCH_SLOTS as usize;
 /// Slots that walking the frames of a block must find for the next walk to be tried in the same batch.
 const SWEEP_MIN: usize = 16;
 /// Larger slots are always mapped by pages: a cold lane-block that wakes has all its 512 slots copied, 128 KiB for these and more for larger ones, while
@@ -62,11 +63,15 @@ struct Cursor {
     at: u32,
 }
 
-/// Slots of `layout` that are handed out together: those of a group.
-fn group_slots(layout: SlotLayout) -> u16 {
+/// How many slots of a frame make a group: in runs that are a block, and in others.
+///
+/// Where hardware catches writes, what is written together should lie in few lane-blocks. Where the typed API marks what is written, a block is filled frame after frame, as fast to read
+/// as an array; but not a small heap, in which each lane that is begun costs two pages of page tables.
+fn groups(layout: SlotLayout, writes: Writes) -> [u16; 2] {
     // Few for models, which have few of everything.
-    let slots = if cfg!(any(loom, shuttle)) { 1 } else { GROUP_LANES_MIN.max(GROUP_BYTES / layout.slot_bytes()) };
-    layout.slots().min(slots as u16)
+    let few = if cfg!(any(loom, shuttle)) { 1 } else { GROUP_LANES.max(GROUP_BYTES / layout.slot_bytes()) };
+    let in_blocks = if writes == Writes::Barrier { GROUP_LANES_MAX } else { few };
+    [in_blocks, few].map(|slots| layout.slots().min(slots as u16))
 }
 
 /// One zone of slots of one size.
@@ -96,6 +101,8 @@ pub struct SlotZone {
     mapping_asked: Mapping,
     /// Whether its blocks can be huge pages.
     coarse: bool,
+    /// See [`groups`].
+    groups: [u16; 2],
     /// Blocks without a taken slot, whose memory was given back. Their slots are fresh.
     vacant: BTreeSet<u32>,
     /// Blocks of pages below this one are not asked to become huge pages again.
@@ -161,6 +168,7 @@ impl SlotZone {
             ladder,
             mapping_asked: setup.mapping,
             coarse,
+            groups: groups(layout, setup.writes),
             vacant: BTreeSet::new(),
             collapsed: 0,
             refusals: 0,
@@ -239,8 +247,10 @@ impl SlotZone {
 
     /// Maps and tracks the current run of frames in the lanes of the next group; in as many of them as the system lets it, and one at least.
     fn begin_group(&mut self, tracker: &dyn WriteTracker) -> Result<()> {
-        let Cursor { slot: first, .. } = self.cursor;
-        let end = self.layout.slots().min(first + group_slots(self.layout));
+        let Cursor { first: frame, end, slot: first, .. } = self.cursor;
+        let [in_blocks, in_others] = self.groups;
+        let lanes = if end - frame == BLOCK_FRAMES { in_blocks } else { in_others };
+        let end = self.layout.slots().min(first + lanes);
         self.begin_lane(tracker, SlotIndex(first))?;
         let others = (first + 1..end).take_while(|slot| self.begin_lane(tracker, SlotIndex(*slot)).is_ok()).count();
         self.cursor.group = 1 + others as u16;
@@ -415,9 +425,9 @@ impl SlotZone {
         }
     }
 
-    /// The slots that are handed out with `slot`.
+    /// The slots that are handed out with `slot` in a run that is a block.
     fn group_of(&self, slot: SlotIndex) -> SlotMask {
-        let group = group_slots(self.layout);
+        let [group, _] = self.groups;
         let first = slot.0 / group * group;
         SlotMask::first(self.layout.slots().min(first + group)).minus(&SlotMask::first(first))
     }

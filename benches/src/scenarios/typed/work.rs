@@ -75,72 +75,113 @@ impl Operation {
     }
 }
 
-/// Does `$operation` with `$keys` to boxes in an array; `$new` makes a box.
-macro_rules! work_boxes {
-    ($boxes:expr, $operation:expr, $keys:expr, $new:expr) => {{
-        let (boxes, mut sum) = ($boxes, 0_u64);
-        match $operation {
-            Operation::Read => {
-                let boxes = &*boxes;
-                $keys.iter().for_each(|key| sum = sum.wrapping_add(boxes[*key as usize][WORD]));
+/// The operations on elements in a `$container`, each a function of its own: in one of all of them the compiler runs out of registers, and loops cost more than what is measured in them.
+macro_rules! operations {
+    ($name:ident: $container:ty, |$all:ident, $keys:ident, $elements:ident|,
+        read $read:expr, iterate $iterate:expr, update $update:expr, remove $remove:expr) => {
+        mod $name {
+            use super::*;
+            #[inline(never)]
+            fn read($all: &$container, $keys: &[u32]) -> u64 {
+                $read
             }
-            Operation::Iterate => boxes.iter().for_each(|one| sum = sum.wrapping_add(one[WORD])),
-            Operation::Update => {
+            #[inline(never)]
+            fn iterate($all: &$container) -> u64 {
+                $iterate
+            }
+            #[inline(never)]
+            fn update($all: &mut $container, $keys: &[u32]) -> u64 {
+                $update
+            }
+            #[inline(never)]
+            fn remove($all: &mut $container, $keys: &[u32], $elements: u64) -> u64 {
+                $remove
+            }
+            /// Does `operation`, but for inserting.
+            pub fn work(all: &mut $container, operation: Operation, keys: &[u32], elements: u64) -> u64 {
+                match operation {
+                    Operation::Read => read(all, keys),
+                    Operation::Iterate => iterate(all),
+                    Operation::Update => update(all, keys),
+                    Operation::Remove => remove(all, keys, elements),
+                    Operation::Insert => unreachable!("the caller inserts"),
+                }
+            }
+        }
+    };
+}
+
+/// Boxes in an array.
+macro_rules! boxes_in {
+    ($name:ident: $container:ty) => {
+        operations! {
+            $name: $container, |boxes, keys, _elements|,
+            read keys.iter().fold(0, |sum: u64, key| sum.wrapping_add(boxes[*key as usize][WORD])),
+            iterate boxes.iter().fold(0, |sum: u64, one| sum.wrapping_add(one[WORD])),
+            update {
                 let boxes = &mut boxes[..];
-                $keys.iter().for_each(|key| boxes[*key as usize][WORD] += 1);
+                keys.iter().for_each(|key| boxes[*key as usize][WORD] += 1);
+                0
+            },
+            remove {
+                keys.iter().for_each(|_| drop(boxes.pop()));
+                0
             }
-            Operation::Insert => $keys.iter().for_each(|key| boxes.push($new([u64::from(*key); 8]))),
-            Operation::Remove => $keys.iter().for_each(|_| drop(boxes.pop())),
         }
-        black_box(sum);
-    }};
+    };
 }
 
-/// The same for numbers in an array.
-macro_rules! work_array {
-    ($array:expr, $operation:expr, $keys:expr) => {{
-        let (array, mut sum) = ($array, 0_u64);
-        match $operation {
-            Operation::Read => $keys.iter().for_each(|key| sum = sum.wrapping_add(array[*key as usize])),
-            Operation::Iterate => sum = array.iter().fold(0, |sum, n| sum.wrapping_add(*n)),
-            Operation::Update => $keys.iter().for_each(|key| array[*key as usize] += 1),
-            Operation::Insert => $keys.iter().for_each(|key| array.push(u64::from(*key))),
-            Operation::Remove => $keys.iter().for_each(|_| sum += array.pop().unwrap_or(0)),
+/// Numbers in an array.
+macro_rules! numbers_in {
+    ($name:ident: $container:ty) => {
+        operations! {
+            $name: $container, |array, keys, _elements|,
+            read keys.iter().fold(0, |sum: u64, key| sum.wrapping_add(array[*key as usize])),
+            iterate array.iter().fold(0, |sum: u64, n| sum.wrapping_add(*n)),
+            update {
+                keys.iter().for_each(|key| array[*key as usize] += 1);
+                0
+            },
+            remove keys.iter().fold(0, |sum, _| sum + array.pop().unwrap_or(0))
         }
-        black_box(sum);
-    }};
+    };
 }
 
-/// The same for numbers by number. New keys are beyond the old ones, which are below `$elements`.
-macro_rules! work_map {
-    ($map:expr, $operation:expr, $keys:expr, $elements:expr) => {{
-        let (map, mut sum) = ($map, 0_u64);
-        match $operation {
-            Operation::Read => $keys.iter().for_each(|key| sum = sum.wrapping_add(map[&u64::from(*key)])),
-            Operation::Iterate => sum = map.values().fold(0, |sum, n| sum.wrapping_add(*n)),
-            Operation::Update => {
-                $keys.iter().for_each(|key| *map.get_mut(&u64::from(*key)).expect("there from the start") += 1);
-            }
-            Operation::Insert => {
-                $keys.iter().for_each(|key| sum += map.insert($elements + u64::from(*key), 1).unwrap_or(0))
-            }
-            Operation::Remove => {
-                $keys.iter().for_each(|key| sum += map.remove(&($elements + u64::from(*key))).unwrap_or(0))
-            }
+/// Numbers by number. New keys are beyond the old ones, which are below the number of elements.
+macro_rules! map_in {
+    ($name:ident: $container:ty) => {
+        operations! {
+            $name: $container, |map, keys, elements|,
+            read keys.iter().fold(0, |sum: u64, key| sum.wrapping_add(map[&u64::from(*key)])),
+            iterate map.values().fold(0, |sum: u64, n| sum.wrapping_add(*n)),
+            update {
+                keys.iter().for_each(|key| *map.get_mut(&u64::from(*key)).expect("there from the start") += 1);
+                0
+            },
+            remove keys.iter().fold(0, |sum, key| sum + map.remove(&(elements + u64::from(*key))).unwrap_or(0))
         }
-        black_box(sum);
-    }};
+    };
 }
+
+#[allow(clippy::vec_box, reason = "boxes are what is measured")]
+type VolatileBoxes = Vec<Box<Object>>;
+type VolatileMap = hashbrown::HashMap<u64, u64>;
+
+boxes_in!(volatile_boxes: VolatileBoxes);
+boxes_in!(boxes_in_heap: Boxes<'_>);
+numbers_in!(volatile_array: Vec<u64>);
+numbers_in!(array_in_heap: Array<'_>);
+map_in!(volatile_map: VolatileMap);
+map_in!(map_in_heap: Map<'_>);
 
 /// Elements in volatile memory.
 pub enum Volatile {
     /// `Vec<Box>`.
-    #[allow(clippy::vec_box, reason = "boxes are what is measured")]
-    Boxes(Vec<Box<Object>>),
+    Boxes(VolatileBoxes),
     /// `Vec`.
     Array(Vec<u64>),
     /// hashbrown.
-    Map(hashbrown::HashMap<u64, u64>),
+    Map(VolatileMap),
 }
 
 /// One side.
@@ -225,13 +266,19 @@ impl Side {
 
 /// Does `operation` in a heap.
 fn work(heap: &Heap, shape: Shape, elements: usize, operation: Operation, keys: &[u32]) -> Result<()> {
+    let elements = elements as u64;
+    let inserts = operation == Operation::Insert;
     match shape {
         Shape::Boxes => {
             let root = boxes(heap)?;
             in_sections(operation, keys, |keys| {
                 let section = heap.enter();
-                let new = |object| PBox::new_in(object, &section);
-                work_boxes!(&mut *root.write(&section)?, operation, keys, new);
+                let mut boxes = root.write(&section)?;
+                let new = |key: &u32| PBox::new_in([u64::from(*key); 8], &section);
+                black_box(match inserts {
+                    true => keys.iter().fold(0, |_, key| (boxes.push(new(key)), 0).1),
+                    false => boxes_in_heap::work(&mut boxes, operation, keys, elements),
+                });
                 Ok(())
             })
         }
@@ -239,7 +286,11 @@ fn work(heap: &Heap, shape: Shape, elements: usize, operation: Operation, keys: 
             let root = array(heap)?;
             in_sections(operation, keys, |keys| {
                 let section = heap.enter();
-                work_array!(&mut *root.write(&section)?, operation, keys);
+                let mut array = root.write(&section)?;
+                black_box(match inserts {
+                    true => keys.iter().fold(0, |_, key| (array.push(u64::from(*key)), 0).1),
+                    false => array_in_heap::work(&mut array, operation, keys, elements),
+                });
                 Ok(())
             })
         }
@@ -247,7 +298,12 @@ fn work(heap: &Heap, shape: Shape, elements: usize, operation: Operation, keys: 
             let root = map(heap)?;
             in_sections(operation, keys, |keys| {
                 let section = heap.enter();
-                work_map!(&mut *root.write(&section)?, operation, keys, elements as u64);
+                let mut map = root.write(&section)?;
+                let mut insert = |key: &u32| map.insert(elements + u64::from(*key), 1).unwrap_or(0);
+                black_box(match inserts {
+                    true => keys.iter().fold(0, |sum, key| sum + insert(key)),
+                    false => map_in_heap::work(&mut map, operation, keys, elements),
+                });
                 Ok(())
             })
         }
@@ -256,11 +312,19 @@ fn work(heap: &Heap, shape: Shape, elements: usize, operation: Operation, keys: 
 
 impl Volatile {
     fn work(&mut self, operation: Operation, keys: &[u32], elements: u64) {
-        match self {
-            Volatile::Boxes(boxes) => work_boxes!(boxes, operation, keys, Box::new),
-            Volatile::Array(array) => work_array!(array, operation, keys),
-            Volatile::Map(map) => work_map!(map, operation, keys, elements),
-        }
+        let inserts = operation == Operation::Insert;
+        black_box(match self {
+            Volatile::Boxes(boxes) if inserts => {
+                keys.iter().fold(0, |_, key| (boxes.push(Box::new([u64::from(*key); 8])), 0).1)
+            }
+            Volatile::Array(array) if inserts => keys.iter().fold(0, |_, key| (array.push(u64::from(*key)), 0).1),
+            Volatile::Map(map) if inserts => {
+                keys.iter().fold(0, |sum, key| sum + map.insert(elements + u64::from(*key), 1).unwrap_or(0))
+            }
+            Volatile::Boxes(boxes) => volatile_boxes::work(boxes, operation, keys, elements),
+            Volatile::Array(array) => volatile_array::work(array, operation, keys, elements),
+            Volatile::Map(map) => volatile_map::work(map, operation, keys, elements),
+        });
     }
 }
 

@@ -125,7 +125,8 @@ fn descriptions_say_every_name_place_and_type() {
 /// A value of each of two types, for their descriptions.
 fn both<A: Persist, B: Persist>(_: A, _: B) -> Schema {
     let mut schema = Schema::default();
-    (A::describe(&mut schema), B::describe(&mut schema));
+    A::describe(&mut schema);
+    B::describe(&mut schema);
     schema
 }
 

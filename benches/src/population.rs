@@ -53,7 +53,11 @@ pub struct Checkpoint {
 impl Population {
     /// Creates a heap at `path`, whose objects are written by hand, and fills it; nothing is durable yet.
     pub fn create(path: &Path, options: &HeapOptions, objects: usize, bytes: usize) -> Result<Self> {
-        let heap = options.clone().writes(Writes::Hardware).create(path).with_context(|| format!("create {}", path.display()))?;
+        let heap = options
+            .clone()
+            .writes(Writes::Hardware)
+            .create(path)
+            .with_context(|| format!("create {}", path.display()))?;
         let mut population = Self { heap, addresses: Vec::with_capacity(objects), bytes };
         population.grow(objects)?;
         Ok(population)

@@ -200,7 +200,8 @@ impl SlotZone {
             let mut next = Some(first);
             while let Some(frame) = next.filter(|frame| frame.0 < end && into.len() - start < limit) {
                 let free = self.free_slots(frame);
-                let some: SlotMask = free.minus(&free.minus(&group)).iter().take(limit - (into.len() - start)).collect();
+                let some: SlotMask =
+                    free.minus(&free.minus(&group)).iter().take(limit - (into.len() - start)).collect();
                 if !some.is_empty() {
                     self.take_again(frame, &free, &some, into);
                 }

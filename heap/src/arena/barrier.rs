@@ -37,8 +37,8 @@
 
 use super::layout::{ZONE_LANES, dense_address, page_in_zone};
 use crate::base::{
-    BLOCK_FRAMES, Canary, END_ZONE, FrameIndex, LaneBlock, PAGE, SlotIndex, SlotLayout, ZONE_BLOCKS,
-    ZONE_FRAMES, ZONE_SHIFT, ZoneNumber, canary, names::named,
+    BLOCK_FRAMES, Canary, END_ZONE, FrameIndex, LaneBlock, PAGE, SlotIndex, SlotLayout, ZONE_BLOCKS, ZONE_FRAMES,
+    ZONE_SHIFT, ZoneNumber, canary, names::named,
 };
 use crate::sys::{self, LazyBytes, ZoneMapping};
 use std::ptr;
@@ -49,7 +49,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Writes {
-    /// As the heap does; for a heap, as it does by default.
+    /// As the heap does; for a heap, as it does by default: by the barrier.
     #[default]
     OfHeap,
     /// By hardware: the heap's [tracker](crate::TrackerKind) notices the first write to an object after each checkpoint. Access that is not used for writing costs
@@ -92,13 +92,21 @@ pub unsafe fn write_address(addr: u64, bytes: usize, writes: Writes) -> u64 {
     if writes == Writes::Hardware {
         return addr;
     }
-    debug_assert!(addr as usize % PAGE + bytes <= PAGE, "{bytes} bytes at {addr:#x} are not in one slot");
     // SAFETY: the zone has marks that can be read (B6), by the contract of this function.
     if unsafe { is_marked(sys::mark(addr)) } {
         return dense_address(addr);
     }
-    // SAFETY: the contract of this function.
-    unsafe { mark(addr, writes) }
+    let Some(zone) = ZONES.get((addr >> ZONE_SHIFT) as usize) else { return addr };
+    // Relaxed: whoever has an address got it, directly or not, from the thread that claimed the zone, which ordered the store before (B6).
+    let zone = zone.load(Ordering::Relaxed);
+    if zone.is_null() || writes == Writes::OfHeap && zone.addr() & BY_DEFAULT == 0 {
+        return addr;
+    }
+    debug_assert!(addr as usize % PAGE + bytes <= PAGE, "{bytes} bytes at {addr:#x} are not in one slot");
+    debug_assert!(addr != dense_address(addr), "{addr:#x} is in no lane of its own: its mark would be found by nobody");
+    // SAFETY: the contract of this function; this is the zone's entry.
+    unsafe { mark(addr, zone) };
+    dense_address(addr)
 }
 
 /// Whether a mark is set.
@@ -111,20 +119,13 @@ unsafe fn is_marked(mark: *mut u8) -> bool {
     unsafe { AtomicU8::from_ptr(mark) }.load(Ordering::Relaxed) != 0
 }
 
-/// [`write_address`], of what was not marked.
+/// Marks the slot at `addr`, in a zone with this entry.
 ///
 /// # Safety
-/// The same.
+/// That of [`write_address`].
 #[cold]
 #[inline(never)]
-unsafe fn mark(addr: u64, writes: Writes) -> u64 {
-    let Some(zone) = ZONES.get((addr >> ZONE_SHIFT) as usize) else { return addr };
-    // Relaxed: whoever has an address got it, directly or not, from the thread that claimed the zone, which ordered the store before (B6).
-    let zone = zone.load(Ordering::Relaxed);
-    if zone.is_null() || writes == Writes::OfHeap && zone.addr() & BY_DEFAULT == 0 {
-        return addr;
-    }
-    debug_assert!(addr != dense_address(addr), "{addr:#x} is in no lane of its own: its mark would be found by nobody");
+unsafe fn mark(addr: u64, zone: *mut u8) {
     let number = page_in_zone(addr);
     // SAFETY: the memory at the entry without its tag has a byte for each of ZONE_LANES lanes, then at BLOCKS one for each lane-block of the zone's lanes, of which the address
     // names one (the contract), as it names a mark. All are there as long as the heap is open (B6), and used by atomics only while sections are on (B3).
@@ -142,12 +143,11 @@ unsafe fn mark(addr: u64, writes: Writes) -> u64 {
             }
         }
     }
-    dense_address(addr)
 }
 
 /// Zone `number` was mapped a moment ago. Whatever was known of it is of the past: in a forked child, of its parent.
 pub(super) fn forget(number: ZoneNumber) {
-    // Relaxed: as in `mark`.
+    // Relaxed: as in `write_address`.
     ZONES[number.index()].store(ptr::null_mut(), Ordering::Relaxed);
 }
 
@@ -210,7 +210,7 @@ impl Marks {
             let tag = if writes == Writes::Barrier { BY_DEFAULT } else { 0 };
             above.base().as_ptr().map_addr(|addr| addr | tag)
         });
-        // Relaxed: as in `mark`.
+        // Relaxed: as in `write_address`.
         ZONES[mapping.number().index()].store(entry, Ordering::Relaxed);
         Self { number: mapping.number(), above, marks: mapping.marks(), pages: vec![0; lanes] }
     }
@@ -268,7 +268,7 @@ impl Marks {
 impl Drop for Marks {
     fn drop(&mut self) {
         if let Some(above) = &self.above {
-            // Not if another heap has the zone by now, as in a child that was forked from this one's process. Relaxed: as in `mark`.
+            // Not if another heap has the zone by now, as in a child that was forked from this one's process. Relaxed: as in `write_address`.
             let entry = &ZONES[self.number.index()];
             let _ = entry.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |entry| {
                 let is_ours = entry.map_addr(|addr| addr & !BY_DEFAULT) == above.base().as_ptr();

@@ -96,8 +96,8 @@ impl WorkingMemory {
         check_shape(number, lanes, lane_bytes)?;
         let offset = u64::from(index.0) << ZONE_SHIFT;
         self.arena.grow(offset + lane_bytes)?;
-        let marks = LazyBytes::marks(number, mark_bytes(lanes))?;
         reserve(number)?;
+        let marks = LazyBytes::marks(number, mark_bytes(lanes)).inspect_err(|_| unmap(number))?;
         // From here on the window is ours, and unmapped when `zone` is dropped.
         let zone = ZoneMapping { number, offset, lane_bytes, arena: Arc::clone(&self.arena), marks };
         for lane in 0..=lanes {
@@ -170,6 +170,14 @@ fn reserve(number: ZoneNumber) -> Result<()> {
     // SAFETY: `got` is the mapping that mmap has just made, and nobody else knows of it.
     unsafe { libc::munmap(got, WINDOW_BYTES as usize) };
     Err(limits::in_use(start..end))
+}
+
+/// Unmaps the window of `number`, which `reserve` has made ours, and to which nobody has a pointer any more.
+fn unmap(number: ZoneNumber) {
+    // SAFETY: ours, and not used, as the caller says.
+    let unmap = || unsafe { libc::munmap(ptr(number.start()).cast(), WINDOW_BYTES as usize) };
+    // The kernel needs memory for it. If the window stays, the heap cannot be opened again in this process.
+    (0..UNMAP_ATTEMPTS).find(|_| unmap() == 0);
 }
 
 /// One zone, mapped. Dropping it unmaps the whole window.
@@ -423,11 +431,8 @@ impl ZoneMapping {
 impl Drop for ZoneMapping {
     fn drop(&mut self) {
         if same_process(self.arena.generation).is_ok() {
-            // SAFETY: the window is ours since `reserve`. Pointers into it belong to values that borrow the heap, which
-            // drops its zones last; in a forked child nothing of ours is mapped, so nothing is unmapped there.
-            let unmap = || unsafe { libc::munmap(ptr(self.number.start()).cast(), WINDOW_BYTES as usize) };
-            // The kernel needs memory for it. If the window stays, the heap cannot be opened again in this process.
-            (0..UNMAP_ATTEMPTS).find(|_| unmap() == 0);
+            // Pointers into it belong to values that borrow the heap, which drops its zones last; in a forked child nothing of ours is mapped, so nothing is unmapped there.
+            unmap(self.number);
         }
     }
 }

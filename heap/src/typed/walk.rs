@@ -316,8 +316,7 @@ impl<'w> Walker<'w> {
 
     /// Whether there is anything to do in values of `T`.
     fn is_of_interest<T: Persist>(&mut self) -> bool {
-        let mut rebuilds =
-            || *self.rebuilds.entry(typeid::of::<T>()).or_insert_with(|| Schema::of::<T>().rebuilds);
+        let mut rebuilds = || *self.rebuilds.entry(typeid::of::<T>()).or_insert_with(|| Schema::of::<T>().rebuilds);
         !T::ANY_BYTES && (self.purpose == Purpose::Trace || rebuilds())
     }
 

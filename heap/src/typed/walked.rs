@@ -65,7 +65,8 @@ impl Walked {
             // SAFETY: a shared object, which nobody uses if it is new.
             let counted = known.unwrap_or_else(|| unsafe { PArc::<()>::count_at(*addr) });
             let Some(others) = counted.checked_sub(owners) else {
-                let what = format!("{addr:#x}: {type_name} has {owners} owners, more than the {counted} that it counts");
+                let what =
+                    format!("{addr:#x}: {type_name} has {owners} owners, more than the {counted} that it counts");
                 return Err(Error::new(ErrorKind::Corrupt, what));
             };
             shared.push(((purpose, *addr), Seen { type_name, others }));

@@ -51,7 +51,7 @@ pub fn run(setting: &Setting) -> Result<Report> {
         "barrier/volatile",
     ];
     let mut table = Table::new("ns an operation, medians", &columns);
-    let mut worst = Worst::default();
+    let (mut worst, mut of_collections) = (Worst::default(), Worst::default());
     for &elements in scale.pick(&[8_192][..], &[1_000_000], &[1_000_000, 10_000_000]) {
         for shape in SHAPES {
             for row in measure(setting, shape, elements)? {
@@ -61,6 +61,9 @@ pub fn run(setting: &Setting) -> Result<Report> {
                 let figures = [volatile, hardware, barrier, hardware / volatile, barrier / volatile].map(figure);
                 table.row(names.into_iter().chain(figures));
                 worst.note(&row);
+                if shape != Shape::Boxes {
+                    of_collections.note(&row);
+                }
             }
         }
     }
@@ -70,6 +73,9 @@ pub fn run(setting: &Setting) -> Result<Report> {
     report.headline("typed.iterate_vs_volatile", worst.iterate, "ratio", Promise::AtMost(1.1));
     report.headline("typed.update_vs_volatile", worst.update, "ratio", Promise::AtMost(1.3));
     report.headline("typed.update_vs_volatile_100ms", worst.update_paced, "ratio", Promise::None);
+    report.note("without boxes: only arrays and maps");
+    report.headline("typed.read_without_boxes", of_collections.read, "ratio", Promise::AtMost(1.1));
+    report.headline("typed.update_without_boxes", of_collections.update, "ratio", Promise::AtMost(1.3));
     Ok(report)
 }
 
@@ -80,7 +86,8 @@ struct Row {
     ns: [f64; 3],
 }
 
-#[derive(Default)]
+/// The worst ratios to volatile, with the barrier.
+#[derive(Clone, Copy, Default)]
 struct Worst {
     read: f64,
     iterate: f64,
@@ -91,14 +98,14 @@ struct Worst {
 impl Worst {
     fn note(&mut self, row: &Row) {
         let [volatile, _, barrier] = row.ns;
-        let ratio = barrier / volatile;
-        match (row.operation, row.paced) {
-            (Operation::Read, false) => self.read = self.read.max(ratio),
-            (Operation::Iterate, false) => self.iterate = self.iterate.max(ratio),
-            (Operation::Update, false) => self.update = self.update.max(ratio),
-            (Operation::Update, true) => self.update_paced = self.update_paced.max(ratio),
-            _ => {}
-        }
+        let worst = match (row.operation, row.paced) {
+            (Operation::Read, false) => &mut self.read,
+            (Operation::Iterate, false) => &mut self.iterate,
+            (Operation::Update, false) => &mut self.update,
+            (Operation::Update, true) => &mut self.update_paced,
+            _ => return,
+        };
+        *worst = worst.max(barrier / volatile);
     }
 }
 

@@ -79,6 +79,7 @@ impl Operation {
 macro_rules! operations {
     ($name:ident: $container:ty, |$all:ident, $keys:ident, $elements:ident|,
         read $read:expr, iterate $iterate:expr, update $update:expr, remove $remove:expr) => {
+        #[allow(clippy::ptr_arg, reason = "one source for all containers")]
         mod $name {
             use super::*;
             #[inline(never)]

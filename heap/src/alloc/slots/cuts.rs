@@ -79,10 +79,14 @@ impl SlotZone {
         let (cursor, ledger) = (self.cursor, &mut self.ledger);
         let is_filling = cursor.slot < self.layout.slots() && cursor.at > cursor.first;
         let slots = if is_filling { cursor.slot..cursor.slot + cursor.group } else { 0..0 };
-        let filling: Vec<_> =
-            slots.map(|slot| LaneBlock::new(SlotIndex(slot), cursor.first / BLOCK_FRAMES)).collect();
-        let site =
-            Site { mapping: &self.mapping, tracker, taken: &self.taken, lane_frames: &self.lane_frames, filling: &filling };
+        let filling: Vec<_> = slots.map(|slot| LaneBlock::new(SlotIndex(slot), cursor.first / BLOCK_FRAMES)).collect();
+        let site = Site {
+            mapping: &self.mapping,
+            tracker,
+            taken: &self.taken,
+            lane_frames: &self.lane_frames,
+            filling: &filling,
+        };
         self.ladder.climb(&site, |slot, frames| ledger.mark_slot_dirty(frames, slot));
     }
 

@@ -131,7 +131,11 @@ fn of_lanes_that_are_begun_together_those_that_can_be_tracked_are_used() {
     let mut objects = alloc(3);
     fuses.track.set(NEVER);
     let (lane, page) = (1 << crate::base::LANE_SHIFT, PAGE as u64);
-    assert_eq!((objects[1] - objects[0], objects[2] - objects[0]), (lane + 256, page), "two lanes, then the next frame");
+    assert_eq!(
+        (objects[1] - objects[0], objects[2] - objects[0]),
+        (lane + 256, page),
+        "two lanes, then the next frame"
+    );
     allocator.check();
     objects.extend(alloc(BLOCK_OBJECTS));
     cut(&allocator);

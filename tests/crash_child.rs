@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use strewn::{Heap, Ticket, TrackerKind};
+use strewn::{Heap, Ticket, TrackerKind, Writes};
 use strewn_tests::bank::{Bank, Phase};
 use strewn_tests::trackers::options;
 
@@ -33,7 +33,9 @@ fn main() -> anyhow::Result<()> {
     let (options, crowded) = match ladder.split_once(',') {
         None => (options(tracker, LOG_BYTES), false),
         Some((mapping, policy)) => {
-            (options(tracker, CROWD_LOG_BYTES).mapping(mapping.parse()?).policy(policy.parse()?), true)
+            // Objects that are allocated together are in few lane-blocks then, so that the ladder has something to do.
+            let options = options(tracker, CROWD_LOG_BYTES).writes(Writes::Hardware);
+            (options.mapping(mapping.parse()?).policy(policy.parse()?), true)
         }
     };
     let mut rng = SmallRng::seed_from_u64(seed.parse().context("SEED")?);

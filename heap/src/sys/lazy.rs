@@ -4,7 +4,8 @@
 //! It must not know what the bytes mean.
 
 use super::fork::{fork_generation, same_process};
-use super::{limits, pages::advise};
+use super::limits;
+use super::pages::{advise, unmap};
 use crate::base::{END_ZONE, Error, FIRST_ZONE, PAGE, PAGE_SHIFT, Result, ZONE_SHIFT, ZoneNumber};
 use std::{ffi::c_void, io, ptr::NonNull};
 
@@ -115,8 +116,9 @@ impl LazyBytes {
 impl Drop for LazyBytes {
     fn drop(&mut self) {
         if same_process(self.generation).is_ok() {
-            // SAFETY: the mapping is ours since `new`, and whoever was given its address uses it no longer. In a forked child it is not there.
-            unsafe { libc::munmap(self.base.as_ptr().cast::<c_void>(), self.reserved) };
+            let start = self.base.as_ptr().addr() as u64;
+            // SAFETY: the mapping is ours since `map`, and whoever was given its address uses it no longer. In a forked child it is not there.
+            unsafe { unmap(start..start + self.reserved as u64) };
         }
     }
 }

@@ -20,7 +20,7 @@
 use super::fork::{fork_generation, install, same_process};
 use super::{
     LazyBytes, limits,
-    pages::{FAULT_AROUND_BYTES, advise, memfd, touch},
+    pages::{FAULT_AROUND_BYTES, advise, memfd, touch, unmap},
 };
 use crate::base::{
     END_ZONE, Error, ErrorKind, FIRST_ZONE, LANE_SHIFT, PAGE, PAGE_SHIFT, Result, ZONE_SHIFT, ZoneIndex, ZoneNumber,
@@ -44,8 +44,6 @@ pub use super::pages::ptr;
 const WINDOW_BYTES: u64 = 1 << ZONE_SHIFT;
 /// How often a huge page is asked for while the kernel says to try again.
 const COLLAPSE_ATTEMPTS: u32 = 3;
-/// How often a window is unmapped while the kernel has no memory to do it.
-const UNMAP_ATTEMPTS: u32 = 3;
 /// Bytes populated by one call, so that signals which interrupt it cannot keep it from progress.
 const POPULATE_BYTES: u64 = 4 << 20;
 
@@ -97,7 +95,10 @@ impl WorkingMemory {
         let offset = u64::from(index.0) << ZONE_SHIFT;
         self.arena.grow(offset + lane_bytes)?;
         reserve(number)?;
-        let marks = LazyBytes::marks(number, mark_bytes(lanes)).inspect_err(|_| unmap(number))?;
+        let marks = LazyBytes::marks(number, mark_bytes(lanes)).inspect_err(|_| {
+            // SAFETY: the window is ours since `reserve`, and nobody has a pointer into it.
+            unsafe { unmap(number.start()..number.end()) };
+        })?;
         // From here on the window is ours, and unmapped when `zone` is dropped.
         let zone = ZoneMapping { number, offset, lane_bytes, arena: Arc::clone(&self.arena), marks };
         for lane in 0..=lanes {
@@ -170,14 +171,6 @@ fn reserve(number: ZoneNumber) -> Result<()> {
     // SAFETY: `got` is the mapping that mmap has just made, and nobody else knows of it.
     unsafe { libc::munmap(got, WINDOW_BYTES as usize) };
     Err(limits::in_use(start..end))
-}
-
-/// Unmaps the window of `number`, which `reserve` has made ours, and to which nobody has a pointer any more.
-fn unmap(number: ZoneNumber) {
-    // SAFETY: ours, and not used, as the caller says.
-    let unmap = || unsafe { libc::munmap(ptr(number.start()).cast(), WINDOW_BYTES as usize) };
-    // The kernel needs memory for it. If the window stays, the heap cannot be opened again in this process.
-    (0..UNMAP_ATTEMPTS).find(|_| unmap() == 0);
 }
 
 /// One zone, mapped. Dropping it unmaps the whole window.
@@ -431,8 +424,9 @@ impl ZoneMapping {
 impl Drop for ZoneMapping {
     fn drop(&mut self) {
         if same_process(self.arena.generation).is_ok() {
-            // Pointers into it belong to values that borrow the heap, which drops its zones last; in a forked child nothing of ours is mapped, so nothing is unmapped there.
-            unmap(self.number);
+            // The window is ours since `reserve`. Pointers into it belong to values that borrow the heap, which drops its zones last; in a forked child nothing of ours is mapped, so nothing is unmapped there.
+            // SAFETY: so.
+            unsafe { unmap(self.number.start()..self.number.end()) };
         }
     }
 }

@@ -31,6 +31,19 @@ pub unsafe fn advise(range: Range<u64>, advice: i32, name: &str) -> Result<()> {
     Err(Error::last_os(format!("madvise {name} of {:#x}..{:#x}", range.start, range.end)))
 }
 
+/// How often memory is unmapped while the kernel has no memory to do it.
+const UNMAP_ATTEMPTS: u32 = 3;
+
+/// Unmaps `range`. The kernel needs memory for it: if there is none, it stays, and a heap that lies there cannot be opened again in this process.
+///
+/// # Safety
+/// What is mapped there is the caller's, and nobody uses it any more.
+pub unsafe fn unmap(range: Range<u64>) {
+    let len = (range.end - range.start) as usize;
+    // SAFETY: by this function's contract.
+    (0..UNMAP_ATTEMPTS).find(|_| unsafe { libc::munmap(ptr(range.start).cast(), len) } == 0);
+}
+
 /// What a fault on a page that is in memory maps around it, by the kernel's default.
 pub const FAULT_AROUND_BYTES: u64 = 64 << 10;
 

@@ -255,7 +255,7 @@ macro_rules! map {
 
 map! {
     [Eq + Hash] [Sized] PHashMap, PHashMap::try_with_capacity_in, try_insert;
-    [Persist + Ord] [Persist] PBTreeMap, |_, section| Ok(PBTreeMap::new_in(section)), try_insert_or_replace;
+    [Persist + Ord] [Persist] PBTreeMap, |_, section| Ok(PBTreeMap::new_in(section)), try_insert;
 }
 
 /// Tuples, each of its length.

@@ -195,14 +195,14 @@ impl<'s, K, V> PBTreeMap<'s, K, V> {
 impl<'s, K: Persist + Ord, V: Persist> PBTreeMap<'s, K, V> {
     /// Puts `value` at `key`, and returns what was there; the key that was there stays.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        expect(self.try_insert_or_replace(key, value))
+        expect(self.try_insert(key, value))
     }
 
-    /// As [`insert`](PBTreeMap::insert). It is not called `try_insert`, because std's unstable method of that name is the one that refuses to replace a value.
+    /// As [`insert`](PBTreeMap::insert): unlike std's unstable method of that name, it replaces a value that is there.
     ///
     /// # Errors
     /// `HeapFull`, `OutOfMemory`, `NotInSection`: the map is as it was, and key and value are dropped.
-    pub fn try_insert_or_replace(&mut self, key: K, value: V) -> Result<Option<V>> {
+    pub fn try_insert(&mut self, key: K, value: V) -> Result<Option<V>> {
         match self.find(&key) {
             Ok((spot, _)) => Ok(Some(mem::replace(self.pair_mut(spot).1, value))),
             Err(path) => self.put(&path, key, value).map(|_| None),

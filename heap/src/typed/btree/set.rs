@@ -169,7 +169,7 @@ impl<T: Persist + Ord> PBTreeSet<'_, T> {
     /// # Errors
     /// `HeapFull`, `OutOfMemory`, `NotInSection`: the set is as it was, and `value` is dropped.
     pub fn try_insert(&mut self, value: T) -> Result<bool> {
-        self.map.try_insert_or_replace(value, ()).map(|before| before.is_none())
+        self.map.try_insert(value, ()).map(|before| before.is_none())
     }
 
     /// Puts `value` in, and takes out one that is equal.

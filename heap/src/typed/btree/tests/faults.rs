@@ -91,19 +91,18 @@ fn an_allocation_that_fails_leaves_the_map_as_it_was() {
         for n in 0..some(4000) {
             // Every split, of every height, is tried with each of its allocations failing.
             let key = Key(n.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-            let successes =
-                with_failing(&ALLOCATIONS, |successes| match map.try_insert_or_replace(key, Counted::new()) {
-                    Ok(before) => assert!(before.is_none()),
-                    Err(e) => {
-                        assert_eq!(e.kind(), ErrorKind::OutOfMemory);
-                        assert_eq!(map.get(&key).map(|value| value.0), None);
-                        assert_eq!((map.len() as u64, Counted::alive() as u64), (n, n));
-                        failures[successes as usize] += 1;
-                        if n % 16 == 0 {
-                            map.check();
-                        }
+            let successes = with_failing(&ALLOCATIONS, |successes| match map.try_insert(key, Counted::new()) {
+                Ok(before) => assert!(before.is_none()),
+                Err(e) => {
+                    assert_eq!(e.kind(), ErrorKind::OutOfMemory);
+                    assert_eq!(map.get(&key).map(|value| value.0), None);
+                    assert_eq!((map.len() as u64, Counted::alive() as u64), (n, n));
+                    failures[successes as usize] += 1;
+                    if n % 16 == 0 {
+                        map.check();
                     }
-                });
+                }
+            });
             assert!(successes <= 4);
         }
         map.check();
@@ -167,8 +166,8 @@ fn another_thread_can_use_a_map_but_not_make_it_grow() {
         let (len, mut empty) = (map.len() as u64, PBTreeMap::<u64, u64>::new_in(section));
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                assert_eq!(empty.try_insert_or_replace(1, 1).unwrap_err().kind(), ErrorKind::NotInSection);
-                let grown = (0..40).map(|n| map.try_insert_or_replace(len + n, n)).find_map(Result::err);
+                assert_eq!(empty.try_insert(1, 1).unwrap_err().kind(), ErrorKind::NotInSection);
+                let grown = (0..40).map(|n| map.try_insert(len + n, n)).find_map(Result::err);
                 assert_eq!(grown.expect("a leaf has no room for 40").kind(), ErrorKind::NotInSection);
                 map.check();
                 map.retain(|key, _| key % 2 == 0);

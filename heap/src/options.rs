@@ -77,7 +77,7 @@ impl HeapOptions {
     /// How the typed API catches writes to objects whose type does not say how. Default: what the environment variable `STREWN_WRITES` says (`hardware` or
     /// `barrier`), else `Barrier`, which costs less unless nearly everything is written between two checkpoints. For a heap whose objects are written by hand
     /// ([`Section::alloc`](crate::Section::alloc)), which hardware always catches, say `Hardware`: then objects that are allocated together lie where that is cheapest. Chosen anew each time
-    /// that a heap is opened. What is durable does not depend on it.
+    /// that a heap is opened. Which objects are durable does not depend on it; where new ones lie does.
     #[must_use]
     pub fn writes(mut self, writes: Writes) -> Self {
         self.writes = Some(writes);
@@ -93,7 +93,7 @@ impl HeapOptions {
     }
 
     /// Derives the heap's identity, and with it its place in the address space, from `seed` instead of from random numbers: the same operations
-    /// then write the same bytes to disk on every run, given the same tracker, mapping, policy and kernel features, and if one thread at a time uses the heap. For tests. Two heaps of one seed are likely to want the same addresses.
+    /// then write the same bytes to disk on every run, given the same tracker, mapping, policy, way to catch writes and kernel features, and if one thread at a time uses the heap. For tests. Two heaps of one seed are likely to want the same addresses.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);

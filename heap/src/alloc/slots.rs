@@ -41,8 +41,8 @@ const BATCH_SLOTS: u32 = 64;
 const GROUP_LANES: usize = 4;
 /// Bytes of a group at least, if there are as many.
 const GROUP_BYTES: usize = 256;
-/// Lanes of a group at most.
-const GROUP_LANES_MAX: usize = BATCH_SLOTS as usize;
+/// The same in runs that are a block, where the typed API marks what is written. More would be read faster; but what is being filled is compared at each cut.
+const GROUP_BYTES_MARKED: usize = 1024;
 /// Slots that walking the frames of a block must find for the next walk to be tried in the same batch.
 const SWEEP_MIN: usize = 16;
 /// Larger slots are always mapped by pages: a cold lane-block that wakes has all its 512 slots copied, 128 KiB for these and more for larger ones, while
@@ -65,13 +65,15 @@ struct Cursor {
 
 /// How many slots of a frame make a group: in runs that are a block, and in others.
 ///
-/// Where hardware catches writes, what is written together should lie in few lane-blocks. Where the typed API marks what is written, a block is filled frame after frame, as fast to read
-/// as an array; but not a small heap, in which each lane that is begun costs two pages of page tables.
+/// Where hardware catches writes, what is written together should lie in few lane-blocks. That matters less where the typed API marks what is written; but in a small heap each lane that is
+/// begun costs two pages of page tables.
 fn groups(layout: SlotLayout, writes: Writes) -> [u16; 2] {
-    // Few for models, which have few of everything.
-    let few = if cfg!(any(loom, shuttle)) { 1 } else { GROUP_LANES.max(GROUP_BYTES / layout.slot_bytes()) };
-    let in_blocks = if writes == Writes::Barrier { GROUP_LANES_MAX } else { few };
-    [in_blocks, few].map(|slots| layout.slots().min(slots as u16))
+    let in_blocks = if writes == Writes::Barrier { GROUP_BYTES_MARKED } else { GROUP_BYTES };
+    [in_blocks, GROUP_BYTES].map(|bytes| {
+        // Few for models, which have few of everything.
+        let slots = if cfg!(any(loom, shuttle)) { 1 } else { GROUP_LANES.max(bytes / layout.slot_bytes()) };
+        layout.slots().min(slots as u16)
+    })
 }
 
 /// One zone of slots of one size.

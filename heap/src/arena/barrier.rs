@@ -189,8 +189,8 @@ pub struct Marks {
     number: ZoneNumber,
     /// None if no marks of the zone can be written: then all its writes are caught by hardware.
     above: Option<LazyBytes>,
-    /// The first mark, of the dense lane.
-    marks: ptr::NonNull<u8>,
+    /// The first mark, of the dense lane. None like `above`.
+    marks: Option<ptr::NonNull<u8>>,
     /// By lane, one bit for each page of marks that was ever written.
     pages: Vec<u64>,
 }
@@ -201,23 +201,24 @@ unsafe impl Send for Marks {}
 unsafe impl Sync for Marks {}
 
 impl Marks {
-    /// The marks of `mapping`, a zone with a lane for each slot of `layout`; a heap that catches writes as `writes` says. Where the system has no address
-    /// space for what they need, none are ever set. They are dropped before the mapping is.
+    /// The marks of `mapping`, a zone with a lane for each slot of `layout`; a heap that catches writes as `writes` says. Where the system has no memory
+    /// to promise for them, none are ever set. They are dropped before the mapping is.
     pub fn new(mapping: &ZoneMapping, layout: SlotLayout, writes: Writes) -> Self {
         let lanes = usize::from(layout.slots()) + 1;
-        let above = LazyBytes::new((BLOCKS + lanes * LANE_BLOCKS).next_multiple_of(PAGE)).ok();
+        let marks = mapping.marks();
+        let above = marks.and_then(|_| LazyBytes::new((BLOCKS + lanes * LANE_BLOCKS).next_multiple_of(PAGE)).ok());
         let entry = above.as_ref().map_or(ptr::null_mut(), |above| {
             let tag = if writes == Writes::Barrier { BY_DEFAULT } else { 0 };
             above.base().as_ptr().map_addr(|addr| addr | tag)
         });
         // Relaxed: as in `write_address`.
         ZONES[mapping.number().index()].store(entry, Ordering::Relaxed);
-        Self { number: mapping.number(), above, marks: mapping.marks(), pages: vec![0; lanes] }
+        Self { number: mapping.number(), above, marks, pages: vec![0; lanes] }
     }
 
     /// Marks that are never set, for a zone without lanes.
     pub fn none(mapping: &ZoneMapping) -> Self {
-        Self { number: mapping.number(), above: None, marks: mapping.marks(), pages: Vec::new() }
+        Self { number: mapping.number(), above: None, marks: None, pages: Vec::new() }
     }
 
     /// Calls `each` with the lane-blocks that have marks, in ascending order, and clears these. Lane *l* has `lane_frames[l]` frames: nothing beyond is marked.
@@ -225,7 +226,7 @@ impl Marks {
     /// # Safety
     /// The world is stopped.
     pub unsafe fn take(&mut self, lane_frames: &[u32], mut each: impl FnMut(Marked)) {
-        let Some(above) = &self.above else { return };
+        let (Some(above), Some(first_mark)) = (&self.above, self.marks) else { return };
         for ((lane, &frames), pages) in lane_frames.iter().enumerate().zip(&mut self.pages).skip(1) {
             // SAFETY: there is a byte for each lane. Nobody else uses it, by the contract; what was done to it before happens before (G2).
             if unsafe { take_if_set(above.base().add(lane)) } == 0 {
@@ -241,7 +242,7 @@ impl Marks {
                 let mut bits = [0; GROUPS_OF_BLOCK];
                 for group in ones(u64::from(groups)).map(|group| group as usize) {
                     // SAFETY: as above: these are the marks of the group, in a lane that has marks.
-                    let marks = unsafe { self.marks.add(first + group * GROUP) };
+                    let marks = unsafe { first_mark.add(first + group * GROUP) };
                     for word in 0..GROUP / size_of::<u64>() {
                         // SAFETY: as above.
                         bits[group] |= gather(unsafe { take_word(marks.add(word * size_of::<u64>())) }) << (word * 8);

@@ -13,7 +13,7 @@ mod model;
 mod tests;
 
 pub use cut::{CutState, Live};
-pub use roots::{Lookup, RootTable, RootType};
+pub use roots::{Lookup, RootTable, RootType, WalkRoot};
 pub use threads::{Member, Stopped, Threads};
 pub use ticket::{CutReport, Pending, Ticket};
 pub use writer::{Idle, Job, Writer};

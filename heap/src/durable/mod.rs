@@ -27,7 +27,7 @@
 //!    superblocks before the segment's reuse.
 //! 3. A sync that fails ends all writing (`failure.rs`).
 //!
-//! The same operations with the same heap id leave the same bytes in all files of a closed heap.
+//! The same changes to the same objects, with the same heap id, leave the same bytes in all files of a closed heap.
 
 mod bytes;
 mod catalog;

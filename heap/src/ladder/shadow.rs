@@ -4,7 +4,7 @@
 //! frames may have been given back, and reading would fetch them. If one is taken later, it is new, and recorded for that; and at that cut it is looked at,
 //! because only hot lane-blocks of pages have a shadow. In a huge page all slots are looked at: a cold lane-block is not looked at when one of its
 //! slots is taken, and must know what was in it. Bytes cost as much as the slots; so all of them together
-//! may take an eighth of the zone's memory, and one lane-block more: the one being filled always has them.
+//! may take an eighth of the zone's memory, and those that are being filled, which always have them, half a megabyte more.
 
 use super::policy::Room;
 use crate::arena::page_address;
@@ -37,6 +37,8 @@ impl Shadow {
 pub struct Shadows {
     of: HashMap<LaneBlock, Shadow>,
     bytes: u64,
+    /// Of lane-blocks that are being filled.
+    exempt: u64,
     /// For tests: the system has no memory.
     #[cfg(test)]
     pub starved: bool,
@@ -121,7 +123,8 @@ impl Shadows {
     /// The room that there is for the bytes of `at` in a zone of `frames` frames.
     pub fn room(&self, at: LaneBlock, view: &View<'_>, frames: u32) -> Room {
         let room = u64::from(frames) * PAGE as u64 / SHARE;
-        let taken = self.bytes - self.of.get(&at).map_or(0, Shadow::bytes) + view.lane_block_bytes() as u64;
+        let others = self.bytes - self.of.get(&at).map_or(0, Shadow::bytes);
+        let taken = others.saturating_sub(self.exempt) + view.lane_block_bytes() as u64;
         match taken {
             // Under Miri, bytes that the program left uninitialised may not be looked at.
             _ if cfg!(miri) => Room::None,
@@ -129,6 +132,11 @@ impl Shadows {
             taken if taken <= room => Room::Count,
             _ => Room::None,
         }
+    }
+
+    /// The lane-blocks that are being filled: what they take is not taken from the others.
+    pub fn exempt(&mut self, filling: &[LaneBlock]) {
+        self.exempt = filling.iter().filter_map(|at| self.of.get(at)).map(Shadow::bytes).sum();
     }
 
     /// Remembers the bytes of `at`, if they are not remembered; its checksum, if the system has no memory.

@@ -28,6 +28,8 @@ pub fn mark(addr: u64) -> *mut u8 {
 pub struct LazyBytes {
     base: NonNull<u8>,
     reserved: usize,
+    /// Whether the usable bytes can be written.
+    is_writable: bool,
     generation: u32,
 }
 
@@ -48,8 +50,8 @@ impl LazyBytes {
         Self::map(None, bytes, bytes)
     }
 
-    /// The marks of zone `number`, where [`mark`] finds them. The first `usable` can be written; the others read as zero, and whoever writes them is ended by the
-    /// system.
+    /// The marks of zone `number`, where [`mark`] finds them. The first `usable` can be written, unless the system refuses ([`LazyBytes::is_writable`]); the others read as zero, and
+    /// whoever writes them is ended by the system.
     ///
     /// # Errors
     /// `AddressInUse` if something else is mapped there; the message names it. If a limit refuses.
@@ -87,7 +89,7 @@ impl LazyBytes {
             });
         }
         let base = NonNull::new(got.cast()).expect("a mapping that succeeded");
-        let memory = Self { base, reserved, generation: fork_generation() };
+        let mut memory = Self { base, reserved, is_writable: true, generation: fork_generation() };
         let start = got.expose_provenance() as u64;
         if at.is_some_and(|at| at != start) {
             // Linux before 4.17 takes the address for a hint.
@@ -96,7 +98,10 @@ impl LazyBytes {
         // SAFETY: the pages are those that mmap has just made, and nobody else knows of them. Only what can be written counts where the system promises no more memory
         // than it has.
         if usable > 0 && unsafe { libc::mprotect(got, usable, libc::PROT_READ | libc::PROT_WRITE) } != 0 {
-            return Err(refused("mprotect", io::Error::last_os_error()));
+            if at.is_none() {
+                return Err(refused("mprotect", io::Error::last_os_error()));
+            }
+            memory.is_writable = false;
         }
         // SAFETY: what a forked child inherits, and the size of pages, change nothing here.
         unsafe {
@@ -105,6 +110,11 @@ impl LazyBytes {
             let _ = advise(range(start), libc::MADV_NOHUGEPAGE, "MADV_NOHUGEPAGE");
         }
         Ok(memory)
+    }
+
+    /// Whether the usable bytes can be written.
+    pub fn is_writable(&self) -> bool {
+        self.is_writable
     }
 
     /// The first byte.

@@ -100,7 +100,7 @@ impl WorkingMemory {
             unsafe { unmap(number.start()..number.end()) };
         })?;
         // From here on the window is ours, and unmapped when `zone` is dropped.
-        let zone = ZoneMapping { number, offset, lane_bytes, arena: Arc::clone(&self.arena), marks };
+        let zone = ZoneMapping { number, offset, lane_bytes, arena: Arc::clone(&self.arena), marks: Some(marks) };
         for lane in 0..=lanes {
             zone.map_lane(lane)?;
         }
@@ -179,7 +179,8 @@ pub struct ZoneMapping {
     offset: u64,
     lane_bytes: u64,
     arena: Arc<Arena>,
-    marks: LazyBytes,
+    /// Until it is dropped.
+    marks: Option<LazyBytes>,
 }
 
 /// How many marks of a zone with so many lanes can be written: all those of lanes.
@@ -262,9 +263,10 @@ impl ZoneMapping {
         }
     }
 
-    /// The first mark of this zone: a byte for each page of the window ([`mark`](super::mark)). All can be read, and those of lanes but the dense one written.
-    pub fn marks(&self) -> NonNull<u8> {
-        self.marks.base()
+    /// The first mark of this zone: a byte for each page of the window ([`mark`](super::mark)). All can be read; those of lanes written, unless there are none, or the system had no
+    /// memory to promise for them: then None.
+    pub fn marks(&self) -> Option<NonNull<u8>> {
+        self.marks.as_ref().filter(|marks| marks.is_writable()).map(LazyBytes::base)
     }
 
     /// The zone whose window this is.
@@ -423,6 +425,8 @@ impl ZoneMapping {
 
 impl Drop for ZoneMapping {
     fn drop(&mut self) {
+        // First: whoever takes the window next needs the place of the marks as well.
+        self.marks = None;
         if same_process(self.arena.generation).is_ok() {
             // The window is ours since `reserve`. Pointers into it belong to values that borrow the heap, which drops its zones last; in a forked child nothing of ours is mapped, so nothing is unmapped there.
             // SAFETY: so.

@@ -162,7 +162,7 @@ impl WorkingMemory {
         // Release, for `zone_of`: whoever asks got a pointer into the zone from this thread, later.
         BYTES[number.index()].store(layout.size(), Ordering::Release);
         let marks = LazyBytes::marks(number, (usize::from(lanes) + 1) * ZONE_FRAMES as usize);
-        Ok(ZoneMapping { number, layout, marks })
+        Ok(ZoneMapping { number, layout, marks: Some(marks) })
     }
 }
 
@@ -170,7 +170,8 @@ impl WorkingMemory {
 pub struct ZoneMapping {
     number: ZoneNumber,
     layout: Layout,
-    marks: LazyBytes,
+    /// Until it is dropped.
+    marks: Option<LazyBytes>,
 }
 
 impl ZoneMapping {
@@ -180,8 +181,8 @@ impl ZoneMapping {
     }
 
     /// The first mark of this zone: a byte for each frame of each lane ([`mark`]).
-    pub fn marks(&self) -> ptr::NonNull<u8> {
-        self.marks.base()
+    pub fn marks(&self) -> Option<ptr::NonNull<u8>> {
+        self.marks.as_ref().map(LazyBytes::base)
     }
 
     /// Does nothing: all of the memory is there.
@@ -296,6 +297,8 @@ impl ZoneMapping {
 
 impl Drop for ZoneMapping {
     fn drop(&mut self) {
+        // First: whoever takes the zone next has marks of its own.
+        self.marks = None;
         let base = TABLE[self.number.index()].swap(ptr::null_mut(), Ordering::AcqRel);
         // SAFETY: `map_zone` allocated it with this layout; only this value takes it out of the table. Pointers into it
         // belong to values that borrow the heap, which drops its zones last.

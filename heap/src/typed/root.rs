@@ -2,10 +2,11 @@
 
 use super::access::{read_ptr, write_ptr};
 use super::walk::{Purpose, Walker};
+use super::walked::Findings;
 use super::{PBox, Persist, Predecessor, Schema};
 use crate::base::sync::{MutexGuard, lock};
 use crate::base::{Error, ErrorKind, Result};
-use crate::checkpoint::{Lookup, RootType};
+use crate::checkpoint::{Lookup, RootType, WalkRoot};
 use crate::heap::Heap;
 use crate::section::Section;
 use std::alloc::Layout;
@@ -152,38 +153,40 @@ impl Heap {
 
     /// What is done once in each process before a root is used.
     fn prepare<T: Persist>(&self, name: &str, addr: u64, section: &Section<'_>) -> Result<()> {
-        let engine = self.engine();
-        if lock(&engine.walked).verifies() {
-            // SAFETY: nobody has found the root yet in this process, and what it shares with others is not walked again.
-            unsafe { self.walk(Purpose::Trace, name, section, |walker| walker.root::<T>(addr))? };
-        }
-        if Schema::of::<T>().rebuilds {
-            // SAFETY: as above; the caller is inside a section.
-            unsafe { self.walk(Purpose::Rebuild, name, section, |walker| walker.root::<T>(addr))? };
-        }
-        lock(&engine.roots).prepared(name, RootType::of::<T>(), walk_root::<T>);
+        // SAFETY: nobody has found the root yet in this process; the caller is inside a section.
+        let found = unsafe { self.look_at(name, (addr, walk_root::<T>), Schema::of::<T>().rebuilds, section)? };
+        self.prepared(found);
+        lock(&self.engine().roots).prepared(name, RootType::of::<T>(), walk_root::<T>);
         Ok(())
     }
 
-    /// Calls `walk` with a walker.
+    fn prepared(&self, found: Vec<Findings>) {
+        let mut walked = lock(&self.engine().walked);
+        found.into_iter().for_each(|found| walked.add(found));
+    }
+
+    /// Verifies the root `name` at `addr`, if that is asked for, and makes anew what is to be.
     ///
     /// # Safety
-    /// That of [`Walker::root`].
-    unsafe fn walk(
+    /// Nobody uses what the root alone owns, and this thread is inside a section.
+    unsafe fn look_at(
         &self,
-        purpose: Purpose,
         name: &str,
+        (addr, walk): (u64, WalkRoot),
+        rebuilds: bool,
         section: &Section<'_>,
-        walk: impl FnOnce(&mut Walker<'_>) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Vec<Findings>> {
         let engine = self.engine();
-        let mut walked = lock(&engine.walked);
-        let mut walker = Walker::new(engine, purpose).with_cached(section.cached()).after(&walked);
-        let result = walk(&mut walker);
-        let reached = walker.into_reached();
-        // SAFETY: the walk has found it good; nobody uses it, by the contract of this function.
-        let result = result.and_then(|()| unsafe { walked.add(purpose, reached) });
-        result.map_err(|e| e.context(format_args!("{}: root `{name}`", self.path().display())))
+        let walked = lock(&engine.walked);
+        let verifies = walked.verifies().then_some(Purpose::Trace);
+        let walk = |purpose: Purpose| {
+            let mut walker = Walker::new(engine, purpose).with_cached(section.cached()).after(&walked);
+            // SAFETY: the contract of this function; what the root shares with others that were found is not walked again.
+            let result = unsafe { walk(&mut walker, addr) };
+            result.map_err(|e| e.context(format_args!("{}: root `{name}`", self.path().display())))?;
+            Ok(walker.into_findings())
+        };
+        verifies.into_iter().chain(rebuilds.then_some(Purpose::Rebuild)).map(walk).collect()
     }
 
     /// Brings the root `name` at `addr`, of which nothing was used in this process if it `is_fresh`, from an older type to `T`, by `steps`.
@@ -199,13 +202,11 @@ impl Heap {
         lock(&engine.roots).hold(name)?;
         let held = Release { heap: self, name, alone: true };
         let oldest = &steps[0];
-        if is_fresh && lock(&engine.walked).verifies() {
-            // SAFETY: nobody has the root, which is of another type than this program's others.
-            unsafe { self.walk(Purpose::Trace, name, section, |walker| (oldest.walk)(walker, addr))? };
-        }
-        if is_fresh && (oldest.described)().rebuilds {
-            // SAFETY: as above; the caller is inside a section.
-            unsafe { self.walk(Purpose::Rebuild, name, section, |walker| (oldest.walk)(walker, addr))? };
+        if is_fresh {
+            let rebuilds = (oldest.described)().rebuilds;
+            // SAFETY: nobody has the root, which is of another type than this program's others; the caller is inside a section.
+            let found = unsafe { self.look_at(name, (addr, oldest.walk), rebuilds, section)? };
+            self.prepared(found);
         }
         std::mem::forget(held);
         let half = HalfDone { heap: self, name };

@@ -7,7 +7,7 @@
 //! - K4. A walk that makes fields anew goes where such fields are, and nowhere else: others may be using what has none.
 
 use super::access::in_slot;
-use super::walked::Walked;
+use super::walked::{Findings, Seen, Walked};
 use super::{Persist, Schema};
 use crate::arena::dense_address;
 use crate::base::{Error, ErrorKind, Result};
@@ -82,6 +82,7 @@ pub struct Walker<'w> {
     reached: HashMap<u64, Reached>,
     queue: Vec<Values>,
     later: Vec<Later>,
+    counted: Vec<(u64, Seen)>,
     object: u64,
     field: &'static str,
 }
@@ -98,6 +99,7 @@ impl<'w> Walker<'w> {
             reached: HashMap::new(),
             queue: Vec::new(),
             later: Vec::new(),
+            counted: Vec::new(),
             object: 0,
             field: "",
         }
@@ -106,6 +108,11 @@ impl<'w> Walker<'w> {
     /// Leaves out shared objects that earlier walks have reached, because others may be using them, and refuses what these say cannot be.
     pub(crate) fn after(self, walked: &'w Walked) -> Self {
         Self { walked: Some(walked), ..self }
+    }
+
+    /// What was found, of a walk that ended well.
+    pub(super) fn into_findings(self) -> Findings {
+        Findings { purpose: self.purpose, reached: self.reached, counted: self.counted }
     }
 
     /// Refuses what leads to these slots: they lie in caches of threads.
@@ -129,6 +136,10 @@ impl<'w> Walker<'w> {
             let start = self.pointer(values.addr, values.interior).wrapping_add(values.offset);
             // SAFETY: the values lie in an allocated object (K2), which nobody else uses, by the contract of this function.
             unsafe { (values.walk)(start, values.count, self) }.map_err(|e| within(e, values.type_name))?;
+        }
+        if let Some(walked) = self.walked.filter(|_| self.purpose == Purpose::Trace) {
+            // SAFETY: they were found good; nobody uses them, by the contract of this function.
+            self.counted = unsafe { walked.count(&self.reached)? };
         }
         while let Some(later) = self.later.pop() {
             self.object = later.object;
@@ -211,11 +222,11 @@ impl<'w> Walker<'w> {
         }
     }
 
-    /// The value that is looked at is one of those that share the object at `addr`, which starts with a `T`.
+    /// The value that is looked at is one of those that share the object at `addr`, which starts with a `T`, and that with the number of its owners.
     ///
     /// # Errors
     /// `Corrupt` if there is no such object, or if it is owned by another alone.
-    pub fn shares<T: Persist>(&mut self, addr: u64) -> Result<()> {
+    pub(crate) fn shares<T: Persist>(&mut self, addr: u64) -> Result<()> {
         self.check::<T>(addr, 1, size_of::<T>())?;
         let type_name = std::any::type_name::<T>();
         let seen = self.walked.and_then(|walked| walked.shared(self.purpose, addr));

@@ -50,7 +50,7 @@ impl SlotZone {
     /// Returns the memory of a block that is a huge page, if no slot of it is taken. Best effort. Returns the frame after it.
     fn punch_block(&mut self, tracker: &dyn WriteTracker, block: u32) -> u32 {
         let frames = block_frames(block);
-        let filling = self.is_filling(frames.start) || frames.end > self.frames;
+        let filling = self.is_block_filling(block) || frames.end > self.frames;
         let (at, len) = (u64::from(frames.start) * PAGE as u64, frames.len() as u64 * PAGE as u64);
         if filling || self.frames_in_use(block) > 0 || self.mapping.punch(at, len).is_err() {
             return frames.end;
@@ -74,7 +74,7 @@ impl SlotZone {
             return;
         }
         for block in self.collapsed..self.frames / BLOCK_FRAMES {
-            if self.cursor.slot < self.layout.slots() && self.cursor.first / BLOCK_FRAMES == block {
+            if self.is_block_filling(block) {
                 return;
             }
             let asks = !self.ladder.is_huge(block) && self.frames_in_use(block) >= FULL_ENOUGH;
@@ -84,6 +84,11 @@ impl SlotZone {
             }
             (self.collapsed, self.refusals) = (block + 1, 0);
         }
+    }
+
+    /// Whether the current run, which may be a part of a block only, lies in `block` and has fresh slots.
+    fn is_block_filling(&self, block: u32) -> bool {
+        self.cursor.slot < self.layout.slots() && self.cursor.first / BLOCK_FRAMES == block
     }
 
     /// Whether blocks of this zone are to be huge pages, now that it has as many frames as it has.

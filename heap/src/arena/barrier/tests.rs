@@ -93,7 +93,7 @@ fn all_frames_that_there_are_are_looked_at_and_all_bytes_are_zeros_then() {
         });
     }
     assert_eq!(found, spots);
-    let (above, below) = (marks.above.as_ref().unwrap().base(), marks.marks);
+    let (above, below) = (marks.above.as_ref().unwrap().base(), marks.marks.unwrap());
     // SAFETY: these are the bytes of the zone's four lanes. No other thread uses them.
     let set =
         |base: ptr::NonNull<u8>, bytes: usize| (0..bytes).filter(|at| unsafe { base.add(*at).read() } != 0).count();

@@ -19,6 +19,7 @@ impl Ladder {
     /// [`Ladder::harvest`] does.
     pub fn climb(&mut self, site: &Site<'_>, mut mark: impl FnMut(SlotIndex, Range<u32>)) {
         self.stats.cold_scanned += self.cold(site.lane_frames);
+        self.shadows.exempt(site.filling);
         let mut asked = LaneBlockSet::default();
         for set in [&self.young, &self.hot, &self.sparse, &self.woken] {
             asked.absorb(set);

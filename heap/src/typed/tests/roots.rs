@@ -6,7 +6,7 @@ use crate::typed::*;
 use crate::{Heap, Section};
 use std::alloc::Layout;
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 type Pair<'s> = (PBox<'s, u64>, Option<PArc<'s, u64>>);
@@ -114,6 +114,51 @@ fn what_is_empty_and_of_another_heap_is_refused() {
         refused += 1;
     }
     assert_eq!(refused, 3, "an array, a table, a tree");
+}
+
+#[test]
+fn a_root_whose_preparation_fails_can_be_prepared_again() {
+    static FAILS: AtomicBool = AtomicBool::new(true);
+    #[repr(C)]
+    struct Made<'s> {
+        owned: PBox<'s, u64>,
+        shared: PArc<'s, u64>,
+        made: u64,
+    }
+    // SAFETY: all fields are described and walked.
+    unsafe impl Persist for Made<'_> {
+        type In<'s> = Made<'s>;
+        const INTERIOR: bool = false;
+        fn describe(schema: &mut Schema) -> String {
+            schema.define::<Self>("Made", 1, &[], |fields| {
+                fields.field::<PBox<'_, u64>>("owned", offset_of!(Self, owned));
+                fields.field::<PArc<'_, u64>>("shared", offset_of!(Self, shared));
+                fields.rebuilt::<u64>("made", offset_of!(Self, made));
+            })
+        }
+        unsafe fn walk(this: *mut Self, walker: &mut Walker<'_>) -> Result<()> {
+            // SAFETY: the fields lie within.
+            unsafe {
+                Persist::walk(&raw mut (*this).owned, walker)?;
+                Persist::walk(&raw mut (*this).shared, walker)?;
+                let make = || if FAILS.swap(false, Ordering::Relaxed) { panic!("not now") } else { 5 };
+                walker.rebuild(&raw mut (*this).made, make);
+            }
+            Ok(())
+        }
+    }
+    let (_dir, path) = place();
+    let heap = Heap::create(&path).unwrap();
+    heap.root::<Made>("made", |s| Ok(Made { owned: PBox::new_in(1, s), shared: PArc::new_in(2, s), made: 0 })).unwrap();
+    heap.checkpoint().unwrap();
+    drop(heap);
+    let heap = reopen(&Heap::options().verify(true).on_panic(crate::OnPanic::Accept), &path);
+    let first = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| heap.find_root::<Made>("made").map(|_| ())));
+    assert!(first.is_err(), "it panics");
+    let root = heap.find_root::<Made>("made").unwrap().unwrap();
+    let section = heap.enter();
+    let made = root.read(&section).unwrap();
+    assert_eq!((*made.owned, *made.shared, PArc::strong_count(&made.shared), made.made), (1, 2, 1, 5));
 }
 
 /// How often values of [`Watched`] were walked.

@@ -3,9 +3,9 @@
 use crate::world::World;
 use std::alloc::Layout;
 use std::time::Instant;
-use strewn::{ErrorKind, Heap, Mapping, TrackerKind, Writes};
+use strewn::ErrorKind;
 use strewn_tests::memory::{object, read, write};
-use strewn_tests::process::{alone, skip};
+use strewn_tests::process::alone;
 use strewn_tests::trackers::{options, trackers};
 
 const GIB: usize = 1 << 30;
@@ -92,55 +92,5 @@ fn what_cannot_fit_is_refused() {
         }
         heap.check();
         heap.checkpoint().unwrap();
-    }
-}
-
-#[test]
-fn a_block_that_was_begun_by_pages_is_not_given_back_while_it_is_filled() {
-    let _alone = alone();
-    if !trackers().contains(&TrackerKind::Async) {
-        return skip(
-            "a block that is begun by pages and gone on with as one that may be a huge page: there is no asynchronous tracker",
-        );
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("begun.heap");
-    let layout = Layout::from_size_align(256, 16).unwrap();
-    let alloc = |heap: &Heap, count: usize| -> Vec<u64> {
-        let section = heap.enter();
-        (0..count).map(|_| section.alloc(layout).unwrap().as_ptr().expose_provenance() as u64).collect()
-    };
-    let by = |mapping| options(TrackerKind::Async, 1 << 20).mapping(mapping).writes(Writes::Hardware);
-    // Seven eighths of a block, in runs of up to 64 frames.
-    let heap = by(Mapping::Pages).create(&path).unwrap();
-    let first = alloc(&heap, 448 * 16);
-    drop(heap.close().unwrap());
-    let heap = by(Mapping::Huge).open(&path).unwrap();
-    // A thread of its own, which gives back what lies in its cache.
-    let work = || {
-        let more = alloc(&heap, 100);
-        let section = heap.enter();
-        // SAFETY: live objects, which nobody uses again.
-        first.iter().chain(&more).for_each(|addr| unsafe { section.dealloc(object(*addr)) });
-    };
-    std::thread::scope(|scope| _ = scope.spawn(work).join());
-    heap.checkpoint().unwrap();
-    heap.checkpoint().unwrap();
-    let objects = alloc(&heap, 3 * 512 * 16);
-    let distinct: std::collections::HashSet<_> = objects.iter().collect();
-    assert_eq!(distinct.len(), objects.len(), "no slot is handed out twice");
-    for round in [1_u64, 2] {
-        let section = heap.enter();
-        // SAFETY: live objects; one thread.
-        objects.iter().for_each(|addr| unsafe { write(*addr, &(*addr ^ round).to_le_bytes()) });
-        drop(section);
-        heap.checkpoint().unwrap();
-    }
-    drop(heap);
-    let heap = by(Mapping::Auto).open(&path).unwrap();
-    let _section = heap.enter();
-    for addr in objects {
-        // SAFETY: a live object, which nobody writes.
-        assert_eq!(unsafe { read(addr, 8) }, (addr ^ 2).to_le_bytes(), "{addr:#x}");
     }
 }

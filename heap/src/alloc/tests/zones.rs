@@ -110,3 +110,31 @@ fn the_last_block_of_a_recovered_zone_need_not_be_whole() {
     let written = |zones: &mut Vec<SlotZone>| zones[0].ledger.touched.iter().collect::<Vec<_>>();
     assert_eq!(allocator.with_slots(class, written), [FrameIndex(BLOCK_FRAMES)]);
 }
+
+#[test]
+fn a_block_is_not_given_back_while_a_part_of_it_is_filled() {
+    let Some(allocator) = with_huge_pages(PolicyKind::Fine) else { return };
+    let frames = BLOCK_FRAMES + 448;
+    recover(&allocator, vec![zone(256, (0..frames).map(|_| 0xFFFF))], frames as usize);
+    let (class, seat) = (Class::of(request(256, 16)).unwrap(), allocator.seats()[0]);
+    let mut cache = Cache::new();
+    // A batch of the run behind the last frame that was there, which reaches to the end of the block.
+    let more: Vec<u64> = (0..BATCH).map(|_| allocator.alloc(&mut cache, request(256, 16)).unwrap()).collect();
+    let at = |(frame, slot)| {
+        slot_address(
+            seat.number,
+            class.layout(),
+            Addressing::Lanes,
+            Spot { frame: FrameIndex(frame), slot: SlotIndex(slot) },
+        )
+    };
+    let block = (BLOCK_FRAMES..frames).flat_map(|frame| (0..16).map(move |slot| (frame, slot))).map(at);
+    free(&allocator, &block.chain(more).collect::<Vec<u64>>());
+    cut(&allocator);
+    allocator.punch_empty(1);
+    allocator.check();
+    let objects = fill(&allocator, 2);
+    let distinct: std::collections::BTreeSet<_> = objects.iter().collect();
+    assert_eq!(distinct.len(), objects.len(), "no slot is handed out twice");
+    allocator.check();
+}

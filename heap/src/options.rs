@@ -108,7 +108,8 @@ impl HeapOptions {
     }
 
     /// Whether each root is walked when it is first found: everything that can be reached from it is checked before a reference to it is made, and a pointer that leads to no
-    /// object of its size, or bytes that no value of their type has, are refused. Takes time proportional to what is reached. Default: false.
+    /// object of its size, or bytes that no value of their type has, are refused; so are an object that another root owns already, and a shared one with more owners than it counts. Takes time proportional to what is reached, and some
+    /// 24 bytes of memory for each object that there was when the heap was opened. Default: false.
     #[must_use]
     pub fn verify(mut self, verify: bool) -> Self {
         self.verify = verify;
